@@ -1,0 +1,244 @@
+"""metrics.py: the values are scikit-learn's, and each comes with n, interval, baseline and averaging."""
+
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn import metrics as sklearn_metrics
+from sklearn.dummy import DummyClassifier
+
+from facekit.errors import ParameterError
+from facekit.metrics import (
+    Metric,
+    compare_models,
+    compute_calibration,
+    compute_confusion,
+    compute_ece,
+    measure_classification,
+    measure_decisions,
+    measure_probabilities,
+)
+
+CLASSES = ("NOT smile", "positive smile", "negative smile")
+TRUE = np.array([0, 0, 0, 0, 0, 0, 1, 1, 1, 2])
+PREDICTED = np.array([0, 0, 0, 0, 1, 2, 1, 1, 0, 0])
+
+
+def draw_case(n=600, k=3, seed=0):
+    rng = np.random.default_rng(seed)
+    y_true = rng.choice(k, n, p=[0.7, 0.2, 0.1])
+    logits = rng.normal(size=(n, k)) + 1.5 * np.eye(k)[y_true]
+    return y_true, np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+
+
+def index(metrics):
+    return {metric.name: metric for metric in metrics}
+
+
+def test_decisions_by_hand():
+    found = index(measure_decisions("test", TRUE, PREDICTED, CLASSES))
+    values = {name: metric.value for name, metric in found.items()}
+    assert values == {
+        "test/accuracy": pytest.approx(0.6),
+        "test/balanced_accuracy": pytest.approx((4 / 6 + 2 / 3 + 0) / 3),
+        "test/macro_f1": pytest.approx((8 / 12 + 4 / 6 + 0) / 3),
+        "test/precision/NOT smile": pytest.approx(4 / 6),
+        "test/precision/positive smile": pytest.approx(2 / 3),
+        "test/precision/negative smile": 0.0,
+        "test/recall/NOT smile": pytest.approx(4 / 6),
+        "test/recall/positive smile": pytest.approx(2 / 3),
+        "test/recall/negative smile": 0.0,
+        "test/f1/NOT smile": pytest.approx(8 / 12),
+        "test/f1/positive smile": pytest.approx(4 / 6),
+        "test/f1/negative smile": 0.0,
+    }
+    assert [metric.n for metric in found.values()] == [10, 10, 10, 6, 3, 1, 6, 3, 1, 8, 4, 2]
+    assert found["test/accuracy"].baseline == 0.6
+    assert found["test/balanced_accuracy"].baseline == pytest.approx(1 / 3)
+    assert found["test/recall/NOT smile"].baseline == 1.0
+    assert found["test/accuracy"].averaging == "none"
+    assert found["test/macro_f1"].averaging == found["test/balanced_accuracy"].averaging == "macro"
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_values_are_those_of_scikit_learn(seed):
+    y_true, y_prob = draw_case(seed=seed)
+    y_pred = y_prob.argmax(axis=1)
+    found = {name: metric.value for name, metric in index(measure_classification("t", y_true, y_prob, CLASSES)).items()}
+    each = sklearn_metrics.precision_recall_fscore_support(y_true, y_pred, labels=range(3))
+    assert found["t/accuracy"] == pytest.approx(sklearn_metrics.accuracy_score(y_true, y_pred), abs=1e-12)
+    assert found["t/balanced_accuracy"] == pytest.approx(sklearn_metrics.balanced_accuracy_score(y_true, y_pred))
+    assert found["t/macro_f1"] == pytest.approx(sklearn_metrics.f1_score(y_true, y_pred, average="macro"))
+    assert found["t/log_loss"] == pytest.approx(sklearn_metrics.log_loss(y_true, y_prob))
+    for what, values in zip(("precision", "recall", "f1"), each, strict=False):
+        assert [found[f"t/{what}/{name}"] for name in CLASSES] == pytest.approx(list(values))
+
+
+def test_every_value_stands_in_its_interval_and_the_interval_is_no_point():
+    y_true, y_prob = draw_case()
+    for metric in measure_classification("t", y_true, y_prob, CLASSES):
+        low, high = metric.interval
+        assert low < high
+        if metric.name != "t/ece":  # whose resamples lie high, as its docstring says
+            assert low <= metric.value <= high
+
+
+def test_baseline_is_the_constant_of_the_training_rows():
+    y_true, y_prob = draw_case()
+    counts = [100, 300, 50]
+    found = index(measure_classification("t", y_true, y_prob, CLASSES, baseline_counts=counts))
+    train = np.repeat(range(3), counts)
+    dummy = DummyClassifier(strategy="prior").fit(np.zeros((450, 1)), train)
+    constant, prior = dummy.predict(np.zeros((600, 1))), dummy.predict_proba(np.zeros((600, 1)))
+    assert set(constant) == {1}
+    assert found["t/accuracy"].baseline == pytest.approx(sklearn_metrics.accuracy_score(y_true, constant))
+    assert found["t/log_loss"].baseline == pytest.approx(sklearn_metrics.log_loss(y_true, prior))
+    expected = sklearn_metrics.f1_score(y_true, constant, average="macro", zero_division=0)
+    assert found["t/macro_f1"].baseline == pytest.approx(expected)
+    assert found["t/recall/positive smile"].baseline == 1.0
+
+
+def test_losses_are_marked_as_losses():
+    y_true, y_prob = draw_case()
+    lower = [m.name for m in measure_classification("t", y_true, y_prob, CLASSES) if not m.higher_is_better]
+    assert lower == ["t/log_loss", "t/ece"]
+
+
+def test_certain_and_wrong_costs_what_scikit_learn_says():
+    (log_loss, _) = measure_probabilities("t", np.array([0, 1]), np.array([[0.0, 1.0], [0.0, 1.0]]))
+    assert log_loss.value == pytest.approx(18.021826694558577)  # 52 bits of float64, half of the rows
+
+
+def test_a_class_without_rows_is_null_and_left_out_of_means():
+    found = index(measure_decisions("t", np.array([0, 0, 1, 1]), np.array([0, 0, 1, 0]), CLASSES))
+    assert found["t/recall/negative smile"].value is None
+    assert found["t/recall/negative smile"].interval is None
+    assert found["t/precision/negative smile"].value is None
+    assert found["t/balanced_accuracy"].value == 0.75
+
+
+def test_the_cascade_may_decide_otherwise_than_the_highest_probability():
+    y_prob = np.array([[0.45, 0.28, 0.27], [0.9, 0.05, 0.05]])
+    y_true = np.array([1, 0])
+    assert measure_classification("t", y_true, y_prob, CLASSES)[0].value == 0.5
+    assert measure_decisions("t", y_true, np.array([1, 0]), CLASSES)[0].value == 1.0
+
+
+def test_groups_widen_the_interval():
+    y_true, y_prob = draw_case(n=60)
+    y_true, y_prob = np.repeat(y_true, 10), np.repeat(y_prob, 10, axis=0)
+    plain = measure_classification("t", y_true, y_prob, CLASSES)[0].interval
+    grouped = measure_classification("t", y_true, y_prob, CLASSES, groups=np.repeat(range(60), 10))[0].interval
+    assert grouped[1] - grouped[0] > 2.5 * (plain[1] - plain[0])
+
+
+def test_same_seed_same_interval():
+    y_true, y_prob = draw_case(n=100)
+    first, again, other = (measure_classification("t", y_true, y_prob, CLASSES, seed=seed) for seed in (0, 0, 1))
+    assert first == again
+    assert first != other
+
+
+def test_two_models_on_the_same_rows():
+    y_true = np.repeat([0, 1], 50)
+    good, bad = y_true.copy(), y_true.copy()
+    good[:5] = 1  # 95 right
+    bad[:15] = 1  # 85 right, wrong wherever the other is wrong
+    found = compare_models("accuracy", y_true, {"cascade": good, "single": bad})
+    assert {key: found[key] for key in ("a", "b", "metric", "n")} == {
+        "a": "cascade",
+        "b": "single",
+        "metric": "accuracy",
+        "n": 100,
+    }
+    assert found["difference"] == pytest.approx(0.10)
+    assert found["interval"] == pytest.approx([0.05, 0.16], abs=0.011)
+    mirrored = compare_models("accuracy", y_true, {"single": bad, "cascade": good})
+    assert mirrored["difference"] == pytest.approx(-0.10)
+
+
+def test_equal_models_differ_by_nothing():
+    y_true, y_prob = draw_case(n=50)
+    for metric in ("accuracy", "balanced_accuracy", "macro_f1", "log_loss", "ece"):
+        found = compare_models(metric, y_true, {"a": y_prob, "b": y_prob})
+        assert (found["difference"], found["interval"]) == (0.0, [0.0, 0.0])
+
+
+def test_confusion():
+    assert compute_confusion(TRUE, PREDICTED, 3).tolist() == [[4, 1, 1], [1, 2, 0], [1, 0, 0]]
+
+
+def test_calibration_by_hand():
+    # Four rows at confidence 0.75 of which three are right, two at 0.95 of which one is.
+    y_prob = np.array([[0.75, 0.25]] * 4 + [[0.05, 0.95]] * 2)
+    curve = compute_calibration(np.array([0, 0, 0, 1, 1, 0]), y_prob)
+    assert curve["n"].tolist() == [4, 2]
+    assert curve["confidence"].tolist() == pytest.approx([0.75, 0.95])
+    assert curve["accuracy"].tolist() == [0.75, 0.5]
+    assert (curve["low"] <= curve["accuracy"]).all() and (curve["accuracy"] <= curve["high"]).all()
+    assert compute_ece(curve) == pytest.approx(0.15)
+
+
+def test_calibration_error_is_that_of_the_curve():
+    y_true, y_prob = draw_case()
+    curve = compute_calibration(y_true, y_prob)
+    assert curve["n"].sum() == 600
+    assert measure_probabilities("t", y_true, y_prob)[1].value == pytest.approx(compute_ece(curve))
+
+
+@pytest.mark.parametrize(
+    ("y_true", "y_prob", "message"),
+    [
+        ([0, 3], [[1, 0, 0], [1, 0, 0]], "row 1: class 3; expected 0 to 2"),
+        ([0, 1], [[1, 0, 0]], r"shape \(1, 3\); expected \(2, 3\)"),
+        ([0, 1], [[1, 0, 0], [1, 1, 0]], r"row 1: probabilities \[1.0, 1.0, 0.0\]"),
+        ([0, 1], [[1, 0, 0], [np.nan, 1, 0]], "row 1: probabilities"),
+        ([0.5, 1], [[1, 0, 0], [1, 0, 0]], "float64; expected whole numbers"),
+        ([], np.zeros((0, 3)), r"shape \(0,\)"),
+    ],
+)
+def test_what_does_not_fit_is_refused(y_true, y_prob, message):
+    with pytest.raises(ParameterError, match=message):
+        measure_classification("t", np.array(y_true), np.array(y_prob), CLASSES)
+
+
+def test_unknown_names_are_refused():
+    with pytest.raises(ParameterError, match="'auc'; expected one of accuracy, balanced_accuracy"):
+        compare_models("auc", TRUE, {"a": PREDICTED, "b": PREDICTED})
+    with pytest.raises(ParameterError, match="1 models to compare"):
+        compare_models("accuracy", TRUE, {"a": PREDICTED})
+    with pytest.raises(ParameterError, match="expected probabilities"):
+        compare_models("log_loss", TRUE, {"a": PREDICTED, "b": PREDICTED})
+    with pytest.raises(ParameterError, match="baseline_counts"):
+        measure_decisions("t", TRUE, PREDICTED, CLASSES, baseline_counts=[1, 2])
+    with pytest.raises(ParameterError, match="averaging 'mean'"):
+        Metric("t/accuracy", 0.5, None, 10, averaging="mean")
+
+
+def test_metric_as_json_holds_it():
+    metric = Metric("test/accuracy", 0.83, (0.81, 0.85), 1611, 0.7)
+    assert metric.to_dict() == {
+        "name": "test/accuracy",
+        "value": 0.83,
+        "interval": [0.81, 0.85],
+        "n": 1611,
+        "baseline": 0.7,
+        "averaging": "none",
+        "higher_is_better": True,
+    }
+
+
+def test_pandas_columns_are_taken():
+    y_true, y_prob = draw_case(n=40)
+    frame = pd.DataFrame({"y": y_true, "group": np.repeat([f"g{i}" for i in range(20)], 2)})
+    metrics = measure_classification("t", frame["y"], y_prob, CLASSES, groups=frame["group"])
+    assert metrics[0].n == 40
+
+
+def test_twenty_thousand_rows_take_seconds():
+    rng = np.random.default_rng(0)
+    y_true = rng.integers(0, 3, 20_000)
+    started = time.process_time()
+    measure_decisions("t", y_true, rng.integers(0, 3, 20_000), CLASSES)
+    assert time.process_time() - started < 10
