@@ -6,6 +6,7 @@ so two workers give other pictures than one; here every draw comes from a seed, 
 point off their middle.
 """
 
+import threading
 from typing import Any
 
 import cv2
@@ -25,6 +26,8 @@ FILL_MODES = (*_BORDERS, "wrap")
 # OpenCV 5 warps these exactly; other types and numbers of channels still go through its old steps of 1/32 pixel.
 _EXACT_TYPES = ("uint8", "float32")
 _EXACT_CHANNELS = (1, 3, 4)
+# One generator a thread, seeded anew for every picture: making one costs fifty times as much as seeding it.
+_DRAWS = threading.local()
 
 
 def draw_seed(seed: int, epoch: int, row: int, copy: int = 0) -> int:
@@ -54,13 +57,15 @@ class ImageDataGenerator:
     interpolation orders other than 1.
 
     What differs from Keras, and why:
-        Keras swaps height and width in the centre that it turns, shears and zooms about, so a picture of 218 x 178
-        pixels is also moved by 20 pixels each way, and turned by 180 degrees it is mostly border. Here the centre is
-        the middle. Keras' height_shift_range moves pictures sideways and width_shift_range moves them up and down.
-        This is kept, since published figures stand on it; but a fraction is one of the side along which the picture
-        moves, where Keras takes the other side. On square pictures the two are the same. A call without a seed draws
-        from fresh entropy, never from numpy's global state. `standardize` leaves its input as it is, and turns whole
-        numbers into `dtype` first. samplewise_std_normalization switches samplewise_center on without a warning.
+
+    - Keras swaps height and width in the centre that it turns, shears and zooms about, so a picture of 218 x 178 pixels
+      turned by 180 degrees also moves by 40 pixels each way. Here the centre is the picture's middle.
+    - Keras' height_shift_range moves pictures sideways and width_shift_range moves them up and down. This is kept,
+      since published figures stand on it; but a fraction is one of the side along which the picture moves, where Keras
+      takes the other side. On square pictures the two are the same.
+    - A call without a seed draws from fresh entropy, never from numpy's global state.
+    - `standardize` leaves its input as it is, and turns whole numbers into `dtype` first.
+    - samplewise_std_normalization switches samplewise_center on without a warning.
 
     Arguments that need fit() on the data (featurewise_center, featurewise_std_normalization, zca_whitening) and
     validation_split are refused, as are the iterators fit, flow, flow_from_directory and flow_from_dataframe.
@@ -155,9 +160,8 @@ class ImageDataGenerator:
             flip_horizontal, flip_vertical, channel_shift_intensity (grey levels or None), brightness (factor or None).
         """
         height, width = img_shape[:2] if self.data_format == "channels_last" else img_shape[1:3]
-        # The order of the draws is Keras'; RandomState is the generator behind np.random.seed, without the global
-        # state.
-        draws = np.random.RandomState(seed)
+        # RandomState is what stands behind np.random.seed; the order of the draws is Keras', flips included.
+        draws = _start_draws(seed)
         theta = draws.uniform(-self.rotation_range, self.rotation_range) if self.rotation_range else 0
         tx = _draw_shift(draws, self.height_shift_range, width)
         ty = _draw_shift(draws, self.width_shift_range, height)
@@ -296,6 +300,13 @@ def _check_choice(name: str, value: Any, choices: Any) -> Any:
     return value
 
 
+def _start_draws(seed: int | None) -> np.random.RandomState:
+    if not hasattr(_DRAWS, "generator"):
+        _DRAWS.generator = np.random.RandomState()
+    _DRAWS.generator.seed(seed)
+    return _DRAWS.generator
+
+
 def _draw_shift(draws: np.random.RandomState, shift_range: Any, side: int) -> float:
     if not shift_range:
         return 0
@@ -329,7 +340,8 @@ def _change_brightness(x: np.ndarray, factor: float) -> np.ndarray:
     levels = x.astype(np.float32)
     if stretch:
         levels = levels - low
-        levels *= 255 / max(levels.max(), np.finfo(np.float32).tiny)
+        levels /= levels.max() or 1  # in Keras' steps: another order rounds to another level
+        levels *= 255
     levels = levels.clip(0, 255).astype(np.uint8)
     image = Image.fromarray(levels[..., 0] if levels.shape[2] == 1 else levels)
     changed = np.asarray(ImageEnhance.Brightness(image).enhance(factor), np.float32).reshape(x.shape)

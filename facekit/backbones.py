@@ -1,7 +1,8 @@
 """The networks that pictures go through first: one table row each, and the ways their weights come.
 
-The traps this prevents: pictures that are preprocessed twice or for another network (Keras' preprocess_input also changes
-the array it is given), weights that do not belong to the network, and a nested model whose layers cannot be frozen or looked at.
+The traps this prevents: pictures that are preprocessed twice or for another network (Keras' preprocess_input also
+changes the array it is given), weights that do not belong to the network, and a nested model whose layers can neither
+be frozen nor looked at.
 """
 
 import os
@@ -17,6 +18,7 @@ from keras.applications import densenet, imagenet_utils, inception_v3, mobilenet
 
 from facekit.errors import ParameterError, WeightsError
 from facekit.folders import project_root, resolve
+from facekit.manifests import load_manifest
 from facekit.smallnets import build_resnet18
 from facekit.torchfiles import read_torch_file
 from facekit.weights import (
@@ -32,7 +34,6 @@ from facekit.weights import (
 POOLED = "pooled"  # the layer that ends the backbone: everything above it is its own
 UNIT = "unit"  # preprocessing that only divides by 255
 SAMPLE_FILE = Path(__file__).parent / "weights" / "mobilenet_0.25_synthetic.weights.h5"
-_KERAS_FILES = "https://storage.googleapis.com/tensorflow/keras-applications"
 _TORCH_PARAMETERS = {4: ("weight",), 1: ("weight", "bias", "running_mean", "running_var")}
 
 
@@ -46,9 +47,8 @@ class Backbone:
         default_size: height and width that it was made for.
         minimum_size: the smallest height and width that leave something to see.
         last_convolution: the layer whose output is the last feature map (Grad-CAM).
-        imagenet_file: name of the published ImageNet weights; MobileNet's depends on width and size.
-        imagenet_url: folder that holds the file.
-        imagenet_hash: `sha256:` or `md5:` and the file's digest as its publisher gives it; "" where none is published.
+        imagenet_file: name of the published ImageNet weights (data_manifests/weights.yaml says where and which hash);
+            MobileNet's depends on width and size.
     """
 
     build: Callable
@@ -57,8 +57,6 @@ class Backbone:
     minimum_size: int
     last_convolution: str
     imagenet_file: str
-    imagenet_url: str
-    imagenet_hash: str = ""
 
 
 BACKBONES = {
@@ -69,8 +67,6 @@ BACKBONES = {
         32,
         "conv5_block3_out",
         "resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5",
-        f"{_KERAS_FILES}/resnet",
-        "md5:4d473c1dd8becc155b73f8504c6f6626",
     ),
     "InceptionV3": Backbone(
         keras.applications.InceptionV3,
@@ -79,8 +75,6 @@ BACKBONES = {
         75,
         "mixed10",
         "inception_v3_weights_tf_dim_ordering_tf_kernels_notop.h5",
-        f"{_KERAS_FILES}/inception_v3",
-        "md5:bcbd6486424b2319ff4ef7d526e38f63",
     ),
     "DenseNet121": Backbone(
         keras.applications.DenseNet121,
@@ -89,8 +83,6 @@ BACKBONES = {
         32,
         "relu",
         "densenet121_weights_tf_dim_ordering_tf_kernels_notop.h5",
-        f"{_KERAS_FILES}/densenet",
-        "md5:30ee3e1110167f948a6b9946edeeb738",
     ),
     "MobileNet": Backbone(
         keras.applications.MobileNet,
@@ -99,7 +91,6 @@ BACKBONES = {
         32,
         "conv_pw_13_relu",
         "mobilenet_{width}_{size}_tf_no_top.h5",
-        f"{_KERAS_FILES}/mobilenet",
     ),
     "ResNet18": Backbone(
         build_resnet18,
@@ -108,8 +99,6 @@ BACKBONES = {
         32,
         "layer4_1_relu2",
         "resnet18-f37072fd.pth",
-        "https://download.pytorch.org/models",
-        "sha256:f37072fd47e89c5e827621c5baffa7500819f7896bbacec160b1a16c560e07ec",
     ),
 }
 _MOBILENET_WIDTHS = {0.25: "2_5", 0.5: "5_0", 0.75: "7_5", 1.0: "1_0"}
@@ -149,11 +138,12 @@ def build_backbone(name: str, input_size: tuple[int, int], alpha: float = 1.0) -
     fresh = number_names([layer.name for layer in model.layers])
     for layer in model.layers:
         layer.name = fresh[layer.name]
-    return model
+    # Made anew because keras.applications leaves the input as a list, at which Keras warns when it is given an array.
+    return keras.Model(pictures, model.output, name=f"backbone_{name.lower()}")
 
 
 def take_backbone(model: keras.Model) -> keras.Model:
-    """Return the backbone of a model that models.build_model made (its layers, not copies); a bare backbone as it is."""
+    """Return the backbone of a model of models.build_model (its layers, not copies), or a bare backbone as it is."""
     if not any(layer.name == POOLED for layer in model.layers):
         return model
     return keras.Model(model.get_layer("pictures").output, model.get_layer(POOLED).input, name="backbone")
@@ -179,7 +169,7 @@ def preprocess_pictures(style: str, pictures: np.ndarray) -> np.ndarray:
         low, high = float(copy.min()), float(copy.max())
         # Fractions tell scaled pictures from black ones.
         scaled = 0 < high <= 1 and bool((copy % 1).any())
-        if scaled or not -0.5 <= low <= high <= 255.5:
+        if scaled or not -0.01 <= low <= high <= 255.01:
             raise ParameterError(f"pictures in {low:.3g}..{high:.3g}", expected="0..255, not yet preprocessed")
     if style == UNIT:
         copy /= 255
@@ -192,14 +182,15 @@ def load_backbone_weights(
 ) -> dict[str, str | None]:
     """Load weights into a backbone, or into the backbone inside a whole model.
 
-    The input size may differ from the one the weights were trained at, since every layer up to the pooling is a convolution
-    or works channel by channel; network, width and, for another run's backbone, preprocessing must be the same.
+    The input size may differ from the one the weights were trained at, since every layer up to the pooling is a
+    convolution or works channel by channel; network, width and, for another run's backbone, preprocessing must be the
+    same.
 
     Args:
         model: of build_backbone or models.build_model.
         name: row of BACKBONES that the model was built from.
-        weights: `none` (random), `imagenet`, `sample` (the small MobileNet in this repository), `run:PROFILE/TASK`, or a file:
-            .weights.h5, for ResNet18 also .pth and .safetensors.
+        weights: `none` (random), `imagenet`, `sample` (the small MobileNet in this repository), `run:PROFILE/TASK`, or
+            a file: .weights.h5, for ResNet18 also .pth and .safetensors.
         alpha: MobileNet's width.
         preprocessing: what the model is fed with, see preprocess_pictures; "" is the network's own.
 
@@ -226,10 +217,14 @@ def load_backbone_weights(
     return {"source": weights, "sha256": digest}
 
 
-def _load_file(backbone: keras.Model, name: str, path: Path, *, partial: bool = False, sha256: str | None = None) -> str:
+def _load_file(
+    backbone: keras.Model, name: str, path: Path, *, partial: bool = False, sha256: str | None = None
+) -> str:
     if path.suffix in (".pth", ".pt", ".safetensors"):
         if name != "ResNet18":
-            raise WeightsError(f"{path}: a PyTorch file for {name}", expected="a .weights.h5 file; PyTorch's for ResNet18 only")
+            raise WeightsError(
+                f"{path}: a PyTorch file for {name}", expected="a .weights.h5 file; PyTorch's for ResNet18 only"
+            )
         digest = check_digest(path, sha256)
         arrays = convert_resnet18(read_torch_file(path), list_shapes(backbone.layers), path)
     else:
@@ -239,7 +234,9 @@ def _load_file(backbone: keras.Model, name: str, path: Path, *, partial: bool = 
     return digest
 
 
-def convert_resnet18(state: dict[str, np.ndarray], shapes: dict[str, list[tuple]], path="state dictionary") -> dict[str, list]:
+def convert_resnet18(
+    state: dict[str, np.ndarray], shapes: dict[str, list[tuple]], path="state dictionary"
+) -> dict[str, list]:
     """Turn torchvision's ResNet18 parameters into Keras' order of names and axes.
 
     Args:
@@ -253,7 +250,9 @@ def convert_resnet18(state: dict[str, np.ndarray], shapes: dict[str, list[tuple]
     Raises:
         WeightsError: a parameter is missing, unknown or of another shape.
     """
-    rest = {key: value for key, value in state.items() if not key.startswith("fc.") and "num_batches_tracked" not in key}
+    rest = {
+        key: value for key, value in state.items() if not key.startswith("fc.") and "num_batches_tracked" not in key
+    }
     names = {key.rpartition(".")[0].replace(".", "_"): key.rpartition(".")[0] for key in rest}
     arrays = {}
     for layer, expected in shapes.items():
@@ -295,26 +294,29 @@ def _load_imagenet(backbone: keras.Model, name: str, row: Backbone, alpha: float
         if alpha not in _MOBILENET_WIDTHS:
             raise WeightsError(f"imagenet weights for alpha {alpha}", expected="alpha 0.25, 0.5, 0.75 or 1.0")
         file = file.format(width=_MOBILENET_WIDTHS[alpha], size=size)
+    # The manifest lists one file a network; MobileNet's other widths lie beside the one listed.
+    listed = next(entry for entry in load_manifest("weights").files if entry.network == name and entry.url)
+    url = listed.url.replace(listed.path, file)
+    md5, sha256 = (listed.md5, listed.sha256) if listed.path == file else (None, None)
     home = Path(os.environ.get("KERAS_HOME") or "~/.keras").expanduser()
     path = home / "models" / file
-    algorithm, _, digest = row.imagenet_hash.partition(":")
     try:
-        if algorithm == "sha256":
-            pooch.retrieve(f"{row.imagenet_url}/{file}", row.imagenet_hash, fname=file, path=path.parent)
+        if sha256:
+            pooch.retrieve(url, f"sha256:{sha256}", fname=file, path=path.parent)
         else:
-            keras.utils.get_file(
-                file, f"{row.imagenet_url}/{file}", cache_dir=home, cache_subdir="models", file_hash=digest or None
-            )
+            keras.utils.get_file(file, url, cache_dir=home, cache_subdir="models", file_hash=md5)
     # Each library and each kind of network trouble has its own exception; Keras raises a bare one.
     except Exception as error:
-        wanted = f" ({algorithm} {digest})" if digest else ""
-        came = f"imagenet weights of {name}: cannot download {row.imagenet_url}/{file} ({error})"
-        raise WeightsError(came, mend=f"get that file{wanted} on another machine and put it at {path}") from error
+        digest = f" (sha256 {sha256})" if sha256 else f" (md5 {md5})" if md5 else ""
+        came = f"imagenet weights of {name}: cannot download {url} ({error})"
+        raise WeightsError(came, mend=f"get {file}{digest} on another machine and put it at {path}") from error
     if path.suffix == ".pth":
         return _load_file(backbone, name, path)
-    sha256 = check_weights_file(path)
+    digest = check_weights_file(path)
     try:
         backbone.load_weights(path)
     except (ValueError, KeyError, TypeError) as error:
-        raise WeightsError(f"{path}: {error}", expected=f"the ImageNet weights of {name}", mend="delete the file") from error
-    return sha256
+        raise WeightsError(
+            f"{path}: {error}", expected=f"the ImageNet weights of {name}", mend="delete the file"
+        ) from error
+    return digest

@@ -15,6 +15,8 @@ from facekit.errors import DataError
 
 # Streams are told apart in the seed, so that no order of rows is ever drawn with the numbers of an augmentation.
 _ORDER = 1
+# What ImageDataGenerator would do to training pictures alone.
+_STANDARDIZING = ("rescale", "preprocessing_function", "samplewise_center", "samplewise_std_normalization")
 
 
 def encode_classes(labels, classes: tuple[str, ...]) -> np.ndarray:
@@ -68,6 +70,9 @@ class Batches:
         for name, values in self.targets.items():
             if len(values) != len(self.rows):
                 raise DataError(f"head {name}: {len(values)} targets", expected=f"one for each of {len(self.rows)} rows")
+        used = [name for name in _STANDARDIZING if getattr(self.augment, name, None)]
+        if used:
+            raise DataError(f"augmentation with {', '.join(used)}", expected="this in preprocess, which all splits go through")
         if self.augment is not None and self.seed is None:
             raise DataError("augmentation without a seed", expected="a seed for training rows, no augmentation elsewhere")
 

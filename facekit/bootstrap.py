@@ -1,11 +1,11 @@
 """Intervals by resampling: which values a figure could have had with other rows of the same kind.
 
-The trap this prevents: rows that belong together (frames of one recording, pictures of one person) drawn as if they were
-independent, which makes an interval too narrow; and two models compared by whether their intervals overlap instead of on
-the same resampled rows.
+The trap this prevents: rows that belong together (frames of one recording, pictures of one person) drawn as if they
+were independent, which makes an interval too narrow; and two models compared by whether their intervals overlap instead
+of on the same resampled rows.
 
-A resample is never built. It is a row of weights, how often each row was drawn, and a statistic is computed from many rows
-of weights at once, in chunks, so that 2,000 resamples of 20,000 rows take seconds and little memory.
+A resample is never built. It is a row of weights, how often each row was drawn, and a statistic is computed from many
+rows of weights at once, in chunks, so that 2,000 resamples of 20,000 rows take a second and little memory.
 """
 
 from collections.abc import Callable, Iterator
@@ -23,7 +23,12 @@ Statistic = Callable[[np.ndarray], np.ndarray]
 
 
 def bootstrap_weights(
-    n: int, *, groups: np.ndarray | None = None, resamples: int = RESAMPLES, seed: int = 0, chunk_cells: int = CHUNK_CELLS
+    n: int,
+    *,
+    groups: np.ndarray | None = None,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+    chunk_cells: int = CHUNK_CELLS,
 ) -> Iterator[np.ndarray]:
     """Yield chunks of count weights: how often each resample holds each row.
 

@@ -1,7 +1,7 @@
 """What must hold of notebooks, their profiles and the committed reports; `make check` asks here.
 
-The trap this prevents: a reference that compares nothing. nbval passes a cell that was stored without being executed, and
-a notebook in which no cell is marked for comparison.
+The trap this prevents: a reference that compares nothing. nbval passes a cell that was stored without being executed,
+and a notebook in which no cell is marked for comparison.
 """
 
 import json
@@ -110,7 +110,7 @@ def _check_executed(notebook: Any) -> list[str]:
 
 
 def check_expected(reports: Path | None = None, notebooks: Path | None = None) -> list[str]:
-    """Return which reports do not reach what their profile expects, one line each; runs that are not there are no fault."""
+    """Return which reports do not reach what their profile expects, one line each; a missing run is no fault."""
     problems = []
     for task in list_tasks(notebooks):
         for profile in PROFILES:

@@ -1,7 +1,7 @@
 """The command `facekit`: data, run, check.
 
-The trap this prevents: a help text that takes ten seconds, because TensorFlow was loaded for it. What a command needs is
-imported when that command runs.
+The trap this prevents: a help text that takes ten seconds, because TensorFlow was loaded for it. What a command needs
+is imported when that command runs.
 """
 
 import argparse
@@ -44,7 +44,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def _add_run_parser(commands: argparse._SubParsersAction) -> None:
-    parser = commands.add_parser("run", help="run an experiment's notebook", description="Run an experiment's notebook.")
+    parser = commands.add_parser("run", help="run an experiment", description="Run an experiment's notebook.")
     parser.add_argument("task", metavar="TASK", help="the experiment, such as smile")
     parser.add_argument("--profile", default="sample", help="sample (default), laptop, report or full")
     parser.add_argument("--data", help="the folder of the dataset")

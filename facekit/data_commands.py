@@ -1,6 +1,7 @@
 """`facekit data list | fetch | verify | sample`: what the command line does with datasets.
 
-The trap this prevents: a command that takes seconds to print its help. Each function imports what it needs when it runs.
+The trap this prevents: a command that takes seconds to print its help. Each function imports what it needs when it
+runs.
 """
 
 import argparse
@@ -8,14 +9,14 @@ import os
 import sys
 from pathlib import Path
 
-from facekit.errors import FacekitError, ParameterError
+from facekit.errors import ParameterError
 from facekit.folders import cache_folder, resolve
 
 SHOWN_PROBLEMS = 20
 
 
 def add_data_parser(subparsers) -> None:
-    """Enter `data` and its subcommands; each sets `func`, a function of the parsed arguments that returns the exit code.
+    """Enter `data` and its subcommands; each sets `function`: parsed arguments -> exit code.
 
     Args:
         subparsers: what argparse's `add_subparsers` returned.
@@ -24,25 +25,27 @@ def add_data_parser(subparsers) -> None:
     commands = parser.add_subparsers(dest="data_command", required=True, metavar="list|fetch|verify|sample")
 
     command = commands.add_parser("list", help="show every dataset, where it comes from and its terms")
-    command.set_defaults(func=list_datasets)
+    command.set_defaults(function=list_datasets)
 
     command = commands.add_parser("fetch", help="download a dataset or weights, or print the steps to get them")
     command.add_argument("name", help="a name that `facekit data list` shows")
     command.add_argument("--root", help="the folder to fill (default: FACEKIT_DATA, or .facekit/data/NAME)")
-    command.add_argument("--file", action="append", default=[], help="weights: only this file; may be given several times")
-    command.set_defaults(func=fetch)
+    command.add_argument(
+        "--file", action="append", default=[], help="weights: only this file; may be given several times"
+    )
+    command.set_defaults(function=fetch)
 
     command = commands.add_parser("verify", help="decode every picture, compare counts, list every problem")
     command.add_argument("name", help="a name that `facekit data list` shows")
     command.add_argument("--root", help="the dataset's folder (default: FACEKIT_DATA, or .facekit/data/NAME)")
     command.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="pictures decoded at the same time")
     command.add_argument("--report", help="the json report to write (default: .facekit/verify/NAME.json)")
-    command.set_defaults(func=verify)
+    command.set_defaults(function=verify)
 
     command = commands.add_parser("sample", help="draw synthetic faces in a dataset's own layout")
     command.add_argument("names", nargs="*", metavar="NAME", help="which datasets (default: all)")
     command.add_argument("--seed", type=int, default=0, help="another seed draws other faces (default: 0)")
-    command.set_defaults(func=sample)
+    command.set_defaults(function=sample)
 
 
 def find_root(name: str, root: str | None) -> Path:
@@ -73,7 +76,7 @@ def list_datasets(arguments: argparse.Namespace) -> int:
 
 
 def fetch(arguments: argparse.Namespace) -> int:
-    """Fetch a dataset, or print the steps for one that stands behind a page; then the code is 1, since nothing was fetched."""
+    """Fetch a dataset, or print the steps for one behind a page; then the code is 1: nothing was fetched."""
     from facekit.fetch import describe_steps, fetch_dataset
     from facekit.manifests import load_manifest
 
@@ -121,7 +124,7 @@ def sample(arguments: argparse.Namespace) -> int:
 def draw_sample(name: str, *, seed: int = 0) -> Path:
     """Draw a dataset's sample into the cache, unless it is there and whole, and return its folder.
 
-    The folder gets its name only when all of it is drawn, so that a killed run leaves nothing that looks like data.
+    A sample from which files are missing is drawn again; so is one of an earlier drawing code.
 
     Args:
         name: the dataset.
@@ -136,16 +139,6 @@ def draw_sample(name: str, *, seed: int = 0) -> Path:
 
     folder = cache_folder("data", "sample") / (name if seed == 0 else f"{name}-{seed}")
     with FileLock(folder.parent / f".{folder.name}.lock"):
-        if has_every_picture(name, folder):
-            return folder
-        part = folder.parent / f".{folder.name}.part"
-        for stale in (part, folder):
-            if stale.exists():
-                shutil.rmtree(stale)
-        try:
-            write_sample(name, part, seed=seed)
-        except FacekitError:
-            shutil.rmtree(part, ignore_errors=True)
-            raise
-        part.rename(folder)
-    return folder
+        if folder.exists() and not has_every_picture(name, folder):
+            shutil.rmtree(folder)
+        return write_sample(name, folder, seed=seed)

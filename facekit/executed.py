@@ -1,7 +1,7 @@
-"""What is done to a notebook after it ran: cleaned of what differs between machines, written as one self-contained page.
+"""What is done to a notebook after it ran: cleaned of what differs between machines, written as one page.
 
-The trap this prevents: a committed report that shows somebody's home folder, and a page that loads scripts from elsewhere
-when it is opened.
+The trap this prevents: a committed report that shows somebody's home folder, and a page that loads scripts from
+elsewhere when it is opened.
 """
 
 import json

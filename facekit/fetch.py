@@ -1,7 +1,8 @@
 """Downloads: a dataset or weights, checked and unpacked, or the exact steps where a page must be signed.
 
-The trap this prevents: a half-written file that later reads like data, and an archive that writes where it should not. A file
-gets its name only after its hash was right; a folder gets its name only after all of it was unpacked and checked.
+The trap this prevents: a half-written file that later reads like data, and an archive that writes where it should
+not. A file gets its name only after its hash was right; a folder gets its name only after all of it was unpacked and
+checked.
 """
 
 import hashlib
@@ -63,7 +64,9 @@ def fetch_dataset(name: str, target: Path, *, only: Iterable[str] = (), progress
     manifest = load_manifest(name)
     source = manifest.source
     if isinstance(source, PageSource):
-        raise DataError(f"{name} is given out on {source.url} only", mend=f"`facekit data fetch {name}` prints the steps")
+        raise DataError(
+            f"{name} is given out on {source.url} only", mend=f"`facekit data fetch {name}` prints the steps"
+        )
     if isinstance(source, GitSource | UrlSource):
         return [fetch_archive(source, manifest.files, target, progress=progress)]
     known = {file.path: file for file in manifest.files if file.url}
@@ -98,7 +101,9 @@ def fetch_archive(
         `target`.
     """
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise DataError(f"{target} is not empty", expected="a new folder", mend="remove it, or name another with --root")
+        raise DataError(
+            f"{target} is not empty", expected="a new folder", mend="remove it, or name another with --root"
+        )
     known = None if isinstance(source, GitSource) else _name_hash(source)
     # The address is part of the name, so that a changed commit never meets the archive of an earlier one.
     name = f"{hashlib.sha256(source.url.encode()).hexdigest()[:16]}-{source.url.rsplit('/', 1)[-1]}"
@@ -138,8 +143,8 @@ def check_file(path: Path, file: FixedFile) -> None:
 def unpack_archive(archive: Path, target: Path, *, max_files: int, max_bytes: int) -> Path:
     """Unpack a zip or tar archive into the new folder `target`, or refuse it before anything is written.
 
-    Refused are names that lead outside, links, devices, encrypted files, a name given twice, and more files or bytes than the
-    limits allow: an archive of a few kilobytes can unpack to terabytes.
+    Refused are names that lead outside, links, devices, encrypted files, a name given twice, and more files or bytes
+    than the limits allow: an archive of a few kilobytes can unpack to terabytes.
 
     Args:
         archive: a .zip, .tar, .tar.gz, .tar.bz2 or .tar.xz file; told by content, not by name.
@@ -175,8 +180,13 @@ def _download(url: str, known_hash: str | None, folder: Path, name: str, progres
     downloader = pooch.HTTPDownloader(progressbar=progress, timeout=30)
     try:
         return Path(pooch.retrieve(url, known_hash, fname=name, path=folder, downloader=downloader))
-    except requests.RequestException as error:
-        raise DataError(f"{url}: {_shorten(error)}", mend="nothing was kept; check the connection and try again") from error
+    except requests.HTTPError as error:
+        answer = f"{error.response.status_code} {error.response.reason}"
+        raise DataError(f"{url}: the server answers {answer}", mend="nothing was kept; try again later") from error
+    except requests.RequestException as error:  # its text is a page of nested reprs
+        broken = isinstance(error, requests.exceptions.ChunkedEncodingError)
+        came = "the download broke off" if broken else f"no connection ({type(error).__name__})"
+        raise DataError(f"{url}: {came}", mend="nothing was kept; check the connection and try again") from error
     except ValueError as error:  # pooch's way of saying that the hash is another
         raise DataError(f"{url}: the file's hash is another", expected=str(known_hash), mend=_shorten(error)) from error
 

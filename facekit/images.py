@@ -2,8 +2,8 @@
 
 The trap this prevents: two ways of reading a picture. Where training resizes with one library and prediction with
 another, or one of them forgets the camera's orientation, the test figure is wrong and nothing says so. A truncated
-file is refused here (OpenCV would fill the missing part with grey, silently), and a header that announces more pixels
-than fit in memory is refused before anything is decoded. Pillow decodes, OpenCV resizes.
+file is refused here (OpenCV's imread fills the missing part with grey, silently), and a header that announces more
+pixels than fit in memory is refused before anything is decoded. Pillow decodes, OpenCV resizes.
 """
 
 import hashlib
@@ -21,8 +21,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from facekit.errors import ParameterError, PictureError
 
 # Only what photographs come in: Pillow also knows EPS, which starts Ghostscript, and formats that nobody looks after.
-# MPO is the JPEG of telephones, with a second picture behind the first.
-FORMATS = ("JPEG", "MPO", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
+FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
 # A telephone of 50 megapixels writes 8,160 x 6,144; decoded, 64 million pixels are 192 MB.
 MAXIMUM_PIXELS = 64_000_000
 # Part of a cache's name: raise it when the same file gives other pixels than before.
@@ -45,9 +44,8 @@ def read_picture(path: str | os.PathLike, size: tuple[int, int] | None = None) -
         uint8 array (height, width, 3), 0 to 255.
 
     Raises:
-        PictureError: the file is missing, empty, no picture, broken, truncated or too large; it names the file and
-        what it
-            starts with.
+        PictureError: the file is missing, empty, no picture, broken, truncated or too large; the message names the
+            file and what it starts with.
         ParameterError: `size` is not two positive whole numbers.
     """
     if size is not None:

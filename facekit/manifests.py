@@ -1,8 +1,8 @@
 """What a dataset is: the models behind data_manifests/*.yaml.
 
-The trap this prevents: facts about a dataset scattered through readers, where a wrong column or a missing split rule shows
-only as a strange result. Each fact stands once, in a yaml file; this module refuses a file with an unknown key, a wrong type
-or a gap, and names the file and the key.
+The trap this prevents: facts about a dataset scattered through readers, where a wrong column or a missing split rule
+shows only as a strange result. Each fact stands once, in a yaml file; this module refuses a file with an unknown key,
+a wrong type or a gap, and names the file and the key.
 """
 
 import re
@@ -142,7 +142,9 @@ class Table(StrictModel):
     key: str
     columns: dict[str, Column]
     split: str = ""  # the rows' split where the table is one; empty where a column or nothing says it
-    pictures: tuple[str, ...] = Field(default=(), strict=False)  # e.g. Train/{ID}; the first whose folder is there holds
+    pictures: tuple[str, ...] = Field(
+        default=(), strict=False
+    )  # e.g. Train/{ID}; the first whose folder is there holds
     optional: bool = False
 
     @model_validator(mode="after")

@@ -1,7 +1,7 @@
 """What is measured, each figure with its number of rows, its interval, its averaging and what a constant would reach.
 
-The trap this prevents: a lone figure. 0.70 accuracy is nothing where 70 % of the rows are of one class, "F1" is no figure
-before its averaging is named, and a difference between two models means little without an interval.
+The trap this prevents: a lone figure. 0.70 accuracy is nothing where 70 % of the rows are of one class, "F1" is no
+figure before its averaging is named, and a difference between two models means little without an interval.
 
 The constant that stands as baseline says the majority class of the training rows, with their class shares as its
 probabilities; every metric of it is computed by the same code as the model's.
@@ -46,7 +46,7 @@ class Metric:
 
     def __post_init__(self):
         if self.averaging not in AVERAGINGS:
-            raise ParameterError(f"averaging {self.averaging!r} of {self.name}", expected=f"one of {', '.join(AVERAGINGS)}")
+            raise ParameterError(f"{self.name}: averaging {self.averaging!r}", expected=", ".join(AVERAGINGS))
 
     def to_dict(self) -> dict:
         """Return the metric as metrics.json holds it."""
@@ -109,8 +109,8 @@ def measure_decisions(
 
     Returns:
         accuracy, balanced_accuracy, macro_f1, then precision, recall and f1 of each class. The n of a precision are the
-        rows predicted so, of a recall the rows that are so, of an f1 both together. Macro: the plain mean over the classes
-        that the rows hold.
+        rows predicted so, of a recall the rows that are so, of an f1 both together. Macro: the plain mean over the
+        classes that the rows hold.
 
     Raises:
         ParameterError: arrays that do not fit together.
@@ -145,8 +145,8 @@ def measure_probabilities(
 ) -> list[Metric]:
     """Measure how good the probabilities are: log loss, and the expected calibration error of the most probable class.
 
-    Resampling adds noise to every bin, so the interval of a calibration error lies a little high: it may even stand above a
-    small value. It says when a model is badly calibrated, not that it is perfectly so.
+    Resampling adds noise to every bin, so the interval of a calibration error lies a little high, even above a small
+    value: it says when a model is badly calibrated, not that it is perfectly so.
 
     Args:
         prefix: what stands before each name.
@@ -240,8 +240,7 @@ def compute_calibration(
         bins: of equal width between 0 and 1; empty ones are left out.
 
     Returns:
-        One row a bin: confidence (mean), accuracy, low and high (95 % interval of the accuracy), n. The expected calibration
-        error is the mean of |accuracy - confidence| weighted by n.
+        One row a bin: confidence (mean), accuracy, low and high (95 % interval of the accuracy), n.
     """
     y_true, y_prob = check_classes(y_true, np.shape(y_prob)[1]), check_probabilities(y_true, y_prob)
     correct, confidence, members = _find_bins(y_true, y_prob, bins)
@@ -269,7 +268,7 @@ def compute_ece(calibration: pd.DataFrame) -> float:
 
 
 def check_classes(y: np.ndarray, k: int, *, rows: int | None = None) -> np.ndarray:
-    """Return `y` as int (n,), or raise ParameterError where it holds something else than 0..k-1, or not `rows` of them."""
+    """Return `y` as int (n,); ParameterError where it holds something else than 0..k-1, or not `rows` of them."""
     y = np.asarray(y)
     if y.ndim != 1 or not len(y) or (rows is not None and len(y) != rows):
         raise ParameterError(f"classes of shape {y.shape}", expected=f"({rows or 'n'},), one class a row")
@@ -283,11 +282,13 @@ def check_classes(y: np.ndarray, k: int, *, rows: int | None = None) -> np.ndarr
 
 
 def check_probabilities(y_true: np.ndarray, y_prob: np.ndarray, k: int | None = None) -> np.ndarray:
-    """Return `y_prob` as float64 (n, k) with rows that sum to 1 exactly, or raise ParameterError where they never did."""
+    """Return `y_prob` as float64 (n, k) with rows that sum to 1 exactly; ParameterError where they never did."""
     y_prob = np.asarray(y_prob, dtype=np.float64)
     k = k or (y_prob.shape[-1] if y_prob.ndim else 0)
     if y_prob.shape != (len(y_true), k):
-        raise ParameterError(f"probabilities of shape {y_prob.shape}", expected=f"({len(y_true)}, {k}), one column a class")
+        raise ParameterError(
+            f"probabilities of shape {y_prob.shape}", expected=f"({len(y_true)}, {k}), (rows, classes)"
+        )
     sums = y_prob.sum(axis=1)
     wrong = ~(np.isclose(sums, 1, atol=1e-2) & (y_prob >= 0).all(axis=1))
     if wrong.any():
@@ -377,7 +378,7 @@ def _build_probabilities(y_true: np.ndarray, y_prob: np.ndarray) -> Statistic:
 
 
 def _find_bins(y_true: np.ndarray, y_prob: np.ndarray, bins: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return whether each row is right (0 or 1), how sure the model was, and the row's bin as scikit-learn cuts them."""
+    """Return whether each row is right (0 or 1), how sure the model was, and its bin as scikit-learn cuts them."""
     confidence = np.clip(y_prob.max(axis=1), 0, 1)
     members = np.searchsorted(np.linspace(0, 1, bins + 1)[1:-1], confidence)
     return (y_prob.argmax(axis=1) == y_true).astype(np.float64), confidence, members
@@ -386,7 +387,7 @@ def _find_bins(y_true: np.ndarray, y_prob: np.ndarray, bins: int) -> tuple[np.nd
 def _count_classes(y_true: np.ndarray, k: int, counts: Sequence[int] | None) -> np.ndarray:
     counts = np.bincount(y_true, minlength=k) if counts is None else np.asarray(counts, dtype=np.float64)
     if counts.shape != (k,) or (counts < 0).any() or not counts.sum():
-        raise ParameterError(f"baseline_counts {counts.tolist()}", expected=f"the training rows of each of the {k} classes")
+        raise ParameterError(f"baseline_counts {counts.tolist()}", expected=f"training rows of each of {k} classes")
     return counts
 
 

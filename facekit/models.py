@@ -1,7 +1,8 @@
 """Backbone, dense block and heads as one flat graph; what is frozen; a model on disk.
 
-The traps this prevents: a nested backbone whose layers cannot be frozen or looked at, a frozen BatchNormalization that behaves
-unlike the report's, 16-bit outputs whose losses overflow, and a saved model that runs code when it is loaded.
+The traps this prevents: a nested backbone whose layers can neither be frozen nor looked at, a frozen BatchNormalization
+that behaves unlike the report's, 16-bit outputs whose losses overflow, and a saved model that runs code when it is
+loaded.
 """
 
 import json
@@ -103,11 +104,11 @@ class ModelSpec:
         preprocessing: see backbones.preprocess_pictures; "" is the network's own, "unit" a division by 255.
         dense: steps between the pooled features and the heads.
         auxiliary: numbers a picture that join the pooled features (input `auxiliary`); 0 for none.
-        frozen_layers: the first N layers of the backbone, its input counted as in `model.layers[:N]`; -1 for all of it; or a
-            layer's name, or the beginning of one such as `layer4`: everything before it.
-        frozen_batchnorm: what a frozen BatchNormalization does while training. `inference`: it uses its stored statistics
-            and leaves them alone (Keras 3). `batch`: it uses the batch's statistics and moves the stored ones, while scale and
-            offset stay fixed (Keras on TensorFlow 1, PyTorch in training mode).
+        frozen_layers: the first N layers of the backbone, its input counted as in `model.layers[:N]`; -1 for all of it;
+            or a layer's name, or the beginning of one such as `layer4`: everything before it.
+        frozen_batchnorm: what a frozen BatchNormalization does while training. `inference`: it uses its stored
+            statistics and leaves them alone (Keras 3). `batch`: it uses the batch's statistics and moves the stored
+            ones, while scale and offset stay fixed (Keras on TensorFlow 1, PyTorch in training mode).
         l2: times the sum of squares of all trainable weights is added to the loss.
     """
 
@@ -131,10 +132,14 @@ class ModelSpec:
         _check(self.preprocessing in styles, f"preprocessing {self.preprocessing!r}", f"one of {', '.join(styles[1:])}")
         _check(max(self.input_size) <= _LARGEST_SIDE, f"input size {self.input_size}", f"at most {_LARGEST_SIDE}")
         _check(self.alpha <= _LARGEST_ALPHA, f"alpha {self.alpha}", f"at most {_LARGEST_ALPHA}")
-        _check(0 < len(names) == len(set(names)), f"heads {', '.join(names) or 'none'}", "one or more, of different names")
+        _check(
+            0 < len(names) == len(set(names)), f"heads {', '.join(names) or 'none'}", "one or more, of different names"
+        )
         _check(0 <= self.auxiliary <= _LARGEST_LAYER, f"auxiliary {self.auxiliary}", f"0 to {_LARGEST_LAYER}")
         modes = ", ".join(BATCHNORM_MODES)
-        _check(self.frozen_batchnorm in BATCHNORM_MODES, f"frozen_batchnorm {self.frozen_batchnorm!r}", f"one of {modes}")
+        _check(
+            self.frozen_batchnorm in BATCHNORM_MODES, f"frozen_batchnorm {self.frozen_batchnorm!r}", f"one of {modes}"
+        )
         _check(self.l2 >= 0, f"l2 {self.l2}", "0 or more")
 
     @property
@@ -155,8 +160,9 @@ def build_model(spec: ModelSpec) -> keras.Model:
         spec: the model's description.
 
     Returns:
-        A flat model. Input: preprocessed pictures, or {"pictures": ..., "auxiliary": (n, auxiliary)} where the spec has an
-        auxiliary input. Output: {head name: (n, units)} in float32, activations applied. The backbone ends in `pooled`.
+        A flat model. Input: preprocessed pictures, or {"pictures": ..., "auxiliary": (n, auxiliary)} where the spec has
+        an auxiliary input. Output: {head name: (n, units)} in float32, activations applied. The backbone ends in the
+        layer `pooled`.
 
     Raises:
         ParameterError: the spec names something that the network does not have.
@@ -225,8 +231,8 @@ def count_parameters(model: keras.Model) -> dict[str, int]:
         model: any Keras model.
 
     Returns:
-        `total` (with the statistics of BatchNormalization), `trainable`, and `frozen_layers`: layers with weights none of
-        which trains.
+        `total` (with the statistics of BatchNormalization), `trainable`, and `frozen_layers`: layers with weights none
+        of which trains.
     """
     return {
         "total": sum(int(np.prod(weight.shape)) for weight in model.weights),
@@ -245,8 +251,8 @@ def save_model(
         spec: its description.
         folder: is made; gets weights.weights.h5 and spec.json.
         provenance: what it was trained on and how, as JSON can hold it.
-        backbone_only: store the backbone alone, its kernels as float16 and compressed: for other runs to start from, not
-            to predict with.
+        backbone_only: store the backbone alone, its kernels as float16 and compressed: for other runs to start from,
+            not to predict with.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -300,13 +306,14 @@ def load_model(folder: str | os.PathLike) -> tuple[keras.Model, ModelSpec]:
     """
     content, path, _ = read_model_folder(folder)
     if content["holds"] != "model":
-        raise WeightsError(f"{path}: holds a backbone alone", expected="a whole model", mend="use it as weights of a new run")
+        raise WeightsError(
+            f"{path}: holds a backbone alone", expected="a whole model", mend="use it as weights of a new run"
+        )
     try:
         spec = TypeAdapter(ModelSpec).validate_json(json.dumps(content["spec"]), strict=True)
         model = build_model(spec)
     except (ValidationError, ParameterError) as error:
-        lines = str(error).splitlines()
-        raise WeightsError(f"{path.with_name(SPEC_NAME)}: {' '.join(lines)}", expected="a description of a model") from error
+        raise WeightsError(f"{path.with_name(SPEC_NAME)}: {error}", expected="a description of a model") from error
     if content["preprocessing"] != spec.style:
         came = f"{path.with_name(SPEC_NAME)}: preprocessing {content['preprocessing']}"
         raise WeightsError(came, expected=spec.style)

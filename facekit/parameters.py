@@ -25,6 +25,8 @@ WEIGHTS_WORDS = ("imagenet", "none", "sample", "")
 # papermill's own inspector drops a line with a second equals sign, so none is allowed, not even in the help.
 LINE = re.compile(r"(?P<name>[a-z_][a-z0-9_]*) = (?P<value>[^=#]+?)  # (?P<help>[^=]+)")
 
+STRICT = ConfigDict(strict=True, allow_inf_nan=False)
+
 
 @dataclass(frozen=True)
 class Parameter:
@@ -83,7 +85,7 @@ def find_notebook(task: str, notebooks: Path | None = None) -> Path:
     """
     tasks = list_tasks(notebooks)
     if task not in tasks:
-        raise ParameterError(f"unknown task '{task}'", expected=f"one of {', '.join(tasks) or '(no notebook is there)'}")
+        raise ParameterError(f"unknown task '{task}'", expected=f"one of {', '.join(tasks)}")
     return (notebooks or notebooks_folder()) / f"{task}.ipynb"
 
 
@@ -111,7 +113,7 @@ def read_parameters(notebook: Path) -> dict[str, Parameter]:
         if parameter is None:
             raise ParameterError(
                 f"{notebook.name}: line {number} of the parameters cell: {line}",
-                expected="name = value  # help, with one equals sign and a plain value: yes or no, number, text or list",
+                expected="name = value  # help, with one equals sign and a plain value: True, number, text or list",
             )
         if parameter.name in parameters:
             raise ParameterError(f"{notebook.name}: parameter {parameter.name} stands twice", expected="one line each")
@@ -182,7 +184,7 @@ def parse_settings(settings: Sequence[str], known: dict[str, Parameter]) -> dict
 
 
 def check_values(values: dict[str, Any], known: dict[str, Parameter], where: str) -> dict[str, Any]:
-    """Return `values` with the types of the notebook's defaults; a whole number is taken for a float, nothing else bends.
+    """Return `values` with the types of the notebook's defaults; a whole number passes for a float, nothing else.
 
     Args:
         values: name to value.
@@ -198,7 +200,7 @@ def check_values(values: dict[str, Any], known: dict[str, Parameter], where: str
             raise ParameterError(f"{where}: unknown parameter '{name}'", expected=f"one of {', '.join(known)}")
         kind = _kind(known[name].default)
         try:
-            checked[name] = TypeAdapter(kind, config=ConfigDict(strict=True, allow_inf_nan=False)).validate_python(value)
+            checked[name] = TypeAdapter(kind, config=STRICT).validate_python(value)
         except ValidationError:
             wanted = kind.__name__ if isinstance(kind, type) else str(kind)
             raise ParameterError(
@@ -244,7 +246,8 @@ def relate_weights(text: str) -> str:
     if text in WEIGHTS_WORDS or text.startswith("run:"):
         return text
     if not Path(text).expanduser().exists():
-        raise ParameterError(f"weights '{text}' is no file", expected="imagenet, none, sample, run:PROFILE/TASK or a path")
+        words = ", ".join(filter(None, WEIGHTS_WORDS))
+        raise ParameterError(f"weights '{text}' is no file", expected=f"{words}, run:PROFILE/TASK or a path")
     return relate_path(text)
 
 
@@ -256,7 +259,7 @@ def relate_data(text: str) -> str:
     """
     if text and not Path(text).expanduser().is_dir():
         raise ParameterError(
-            f"data '{text}' is no folder", expected="the folder of a dataset", mend="`facekit data list` says where to get it"
+            f"data '{text}' is no folder", expected="a dataset's folder", mend="see `facekit data list`"
         )
     return relate_path(text)
 
@@ -288,3 +291,16 @@ def merge_parameters(
             raise ParameterError("settings: profile", mend="give it as --profile or PROFILE, not as a setting")
         values["profile"] = profile
     return values | given
+
+
+def collect_parameters(task: str, namespace: dict[str, Any]) -> dict[str, Any]:
+    """Return a notebook's parameters as they stand while it runs, for the record.
+
+    Args:
+        task: the experiment's name.
+        namespace: the notebook's globals().
+
+    >>> sorted(collect_parameters("smile", dict.fromkeys(read_parameters(find_notebook("smile")), 1)))[:2]
+    ['alpha', 'average_flips']
+    """
+    return {name: namespace[name] for name in read_parameters(find_notebook(task))}

@@ -1,7 +1,7 @@
 """Runs one notebook from top to bottom and puts what it leaves behind in its place.
 
-The trap this prevents: a report that is half of this run and half of an earlier one. A run is written in a hidden folder
-beside its place and takes the place when it is done; a failed or interrupted run leaves the earlier one as it was.
+The trap this prevents: a report that is half of this run and half of an earlier one. A run is written in a hidden
+folder beside its place and takes the place when it is done; a failed or interrupted run leaves the earlier one as is.
 """
 
 import contextlib
@@ -20,10 +20,12 @@ from typing import Any
 
 import nbformat
 import papermill
+import zmq
 from filelock import FileLock, Timeout
 from ipykernel.kernelspec import RESOURCES, get_kernel_dict
 from jupyter_client import AsyncKernelManager
 from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
+from jupyter_core.utils import ensure_event_loop
 from nbclient.exceptions import DeadKernelError
 from papermill.exceptions import PapermillExecutionError
 from rich.console import Console
@@ -53,6 +55,10 @@ class _OwnKernel(AsyncKernelManager):
     def _default_kernel_spec_manager(self) -> KernelSpecManager:
         return _OwnKernelSpecs(parent=self)
 
+    @default("transport_encryption")
+    def _default_transport_encryption(self) -> str:
+        return "auto" if zmq.has("curve") else "disabled"  # else the kernel warns that others here could listen
+
     async def _async_post_start_kernel(self, **kwargs: Any) -> None:
         await super()._async_post_start_kernel(**kwargs)
         self.running.append(self)
@@ -67,6 +73,7 @@ class _Place:
     total: int
     number: int = 0
     title: str = ""
+    heading: str = ""
     first_line: str = ""
     error: BaseException | None = None
     notebook: Any = None
@@ -74,9 +81,9 @@ class _Place:
     def enter_cell(self, cell: Any, cell_index: int) -> None:
         if cell.cell_type == "markdown":
             headings = [line.lstrip("#").strip() for line in cell.source.splitlines() if line.startswith("#")]
-            self.title = headings[-1] if headings else self.title
+            self.heading = headings[-1] if headings else self.heading
         elif cell.cell_type == "code":
-            self.number += 1
+            self.number, self.title = self.number + 1, self.heading
             self.first_line = next((line for line in cell.source.splitlines() if line.strip()), "")
 
 
@@ -210,6 +217,8 @@ def _execute(source: Path, output: Path, changed: dict[str, Any], *, terminal: "
             )
         except BaseException as error:  # handed to the main thread, which tells it
             place.error = error
+        finally:
+            ensure_event_loop().close()  # nbclient opens one for this thread and leaves it open
 
     worker = threading.Thread(target=work, daemon=True)
     with _environment(output.parent, progress, strict), terminal.console.status(terminal.label) as status:
@@ -293,7 +302,8 @@ def _explain_failure(place: _Place, task: str, profile: str) -> FacekitError:
         reason = f"{type(error).__name__}: {error}"
     kept = os.path.relpath(_failed_path(task, profile), project_root())
     return FacekitError(
-        f"{task} ({profile}): cell {place.number} of {place.total} ({first}) failed: {reason}", mend=f"the notebook so far: {kept}"
+        f"{task} ({profile}): cell {place.number} of {place.total} ({first}) failed: {reason}",
+        mend=f"the notebook so far: {kept}",
     )
 
 

@@ -1,7 +1,8 @@
 """Networks that keras.applications does not have.
 
 The trap this prevents: a ResNet18 that looks right and computes something else. Keras' padding "same" shifts strided
-convolutions by one pixel against PyTorch's padding on both sides, and its BatchNormalization has another epsilon and momentum.
+convolutions by one pixel against PyTorch's padding on both sides, and its BatchNormalization has another epsilon and
+momentum.
 """
 
 import keras
@@ -21,7 +22,8 @@ def build_resnet18(input_tensor, include_top: bool = False, weights: None = None
     Returns:
         A model whose output has 512 channels at a 32nd of the input's size.
 
-    Source: He et al., Deep residual learning for image recognition, https://arxiv.org/abs/1512.03385; torchvision's resnet.py.
+    Source: He et al., Deep residual learning for image recognition, https://arxiv.org/abs/1512.03385;
+        torchvision's resnet.py.
     """
     if include_top or weights is not None:
         raise ValueError("ResNet18 is built without top and without weights")

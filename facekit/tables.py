@@ -1,8 +1,8 @@
 """A dataset's published table, as text with the file and line of every row.
 
-The trap this prevents: a reader that loses the first row of a csv without header, shifts columns where a name holds a blank, or
-reports a bad label without saying where it stands. The manifest says which forms a table comes in; all of them end here in the
-same data frame of strings.
+The trap this prevents: a reader that loses the first row of a csv without header, shifts columns where a name holds a
+blank, or reports a bad label without saying where it stands. The manifest says which forms a table comes in; all of
+them end here in the same data frame of strings.
 """
 
 import csv
@@ -37,8 +37,8 @@ def read_rows(manifest: DatasetManifest, name: str, root: Path) -> tuple[pd.Data
         root: the dataset's folder.
 
     Returns:
-        The rows (columns `file`, `row` (line in the file, from 1), then the table's columns, all text), and the lines that are
-        no rows (columns `file`, `row`, `value`, `reason`).
+        The rows (columns `file`, `row` (line in the file, from 1), then the table's columns, all text), and the lines
+        that are no rows (columns `file`, `row`, `value`, `reason`).
 
     Raises:
         DataError: the table is missing, empty, unreadable, or its header is another one.
@@ -137,7 +137,7 @@ def _read_lines(path: Path, form: Form) -> Iterator[tuple[int, list[str]]]:
         else:
             reader = csv.reader(text, strict=True)
             for cells in reader:
-                yield reader.line_num, [cell.strip() for cell in cells]
+                yield reader.line_num, list(map(str.strip, cells))
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: byte {error.start} is no UTF-8", expected="a table in UTF-8") from error
     except csv.Error as error:

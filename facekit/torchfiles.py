@@ -1,7 +1,7 @@
 """PyTorch's weights files, read without PyTorch and without running what they say.
 
-The trap this prevents: a .pth file is a pickle, and loading a pickle runs any function that it names. Here the unpickler knows
-tensors, storages and ordered dictionaries; any other name is refused.
+The trap this prevents: a .pth file is a pickle, and loading a pickle runs any function that it names. Here the
+unpickler knows tensors, storages and ordered dictionaries; any other name is refused.
 """
 
 import io

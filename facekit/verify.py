@@ -1,8 +1,8 @@
 """Verification: does a folder hold the dataset that its manifest describes, and what is wrong with it, row by row.
 
-The trap this prevents: a training run that dies on picture 17,312, or, worse, one that trains on half of the data without
-saying so. Every table is read, every picture decoded, every count set against the published one; a subset is named as a
-subset, a fault is named with its file and row.
+The trap this prevents: a training run that dies on picture 17,312, or, worse, one that trains on half of the data
+without saying so. Every table is read, every picture decoded, every count set against the published one; a subset is
+named as a subset, a fault is named with its file and row.
 """
 
 import hashlib
@@ -29,8 +29,8 @@ Problem = dict[str, str | int | None]
 class VerifyReport:
     """What was found in a folder.
 
-    `whole` says that rows and pictures are as many as published; `problems` are the faults, each with file, row (line in the
-    file, or None), value and problem; `notes` say what is worth knowing and no fault, a subset above all.
+    `whole` says that rows and pictures are as many as published; `problems` are the faults, each with file, row (line
+    in the file, or None), value and problem; `notes` say what is worth knowing and no fault, a subset above all.
     """
 
     dataset: str
@@ -49,11 +49,14 @@ class VerifyReport:
 
     def to_text(self, limit: int | None = None) -> str:
         """Return the report as text; with `limit`, only so many problems are listed."""
-        state = "whole" if self.whole else self.kind if self.kind != "photographs" else "not whole"
+        state = "whole" if self.whole else "not whole" if self.problems else "a subset"
+        state = state if self.kind == "photographs" else f"{self.kind} data"
         lines = [f"{self.dataset} in {self.root}: {state}, problems: {len(self.problems)}"]
         lines += [f"  {table['file']}: {_describe_table(table)}" for table in self.tables]
         if self.pictures:
-            lines.append("  pictures: {decoded:,} decoded of {found:,}, published {published:,}".format(**self.pictures))
+            lines.append(
+                "  pictures: {decoded:,} decoded of {found:,}, published {published:,}".format(**self.pictures)
+            )
         lines += [f"  note: {note}" for note in self.notes]
         shown = self.problems[:limit]
         lines += [
@@ -116,7 +119,7 @@ def _verify_tables_and_pictures(
     if all(rows is None for rows in tables.values()) and not any(names for _, names in pictures.values()):
         raise DataError(
             f"{root} holds no table and no picture of {manifest.name}",
-            expected=" ".join(manifest.layout.split()),
+            expected=", ".join([*(table.forms[0].path for table in manifest.tables), *_name_folders(holders)]),
             mend=f"see `facekit data fetch {manifest.name}`, or name its folder with --root",
         )
     for table in manifest.tables:
@@ -157,7 +160,8 @@ def _check_values(table: Table, rows: pd.DataFrame, found: VerifyReport) -> None
     for name, column in table.columns.items():
         values = rows[name]
         if column.values:
-            counts[name] = {value: int(count) for value, count in values.value_counts().items() if value in column.values}
+            numbers = values.value_counts()
+            counts[name] = {value: int(numbers.get(value, 0)) for value in column.values}
         for index, problem in _judge_values(column, values):
             found.add_problem(rows["file"][index], int(rows["row"][index]), values[index], f"{name} {problem}")
     next(entry for entry in found.tables if entry["table"] == table.name)["counts"] = counts
@@ -183,22 +187,20 @@ def _check_duplicates(manifest: DatasetManifest, tables: dict, found: VerifyRepo
         if tables[table.name] is not None:
             groups.setdefault(table.pictures or (table.name,), []).append(table)
     for group in groups.values():
-        parts = []
-        for table in group:
-            rows = tables[table.name]
-            content = rows[[name for name in table.columns if name != table.key]].agg("\t".join, axis=1)
-            parts.append(rows[["file", "row"]].assign(key=rows[table.key], content=content))
-        rows = pd.concat(parts, ignore_index=True)
-        first = rows.drop_duplicates("key").set_index("key")
-        for line in rows[rows.duplicated("key")].itertuples():
-            earlier = first.loc[line.key]
-            same = "the same values" if earlier.content == line.content else "other values"
-            where = f"{earlier.file} row {earlier.row}"
-            found.add_problem(line.file, int(line.row), line.key, f"stands in {where} already, with {same}")
+        rows = pd.concat([tables[table.name] for table in group], ignore_index=True)
+        keys = rows[group[0].key]
+        repeated = rows[keys.duplicated(keep=False)]
+        content = repeated[[name for name in group[0].columns if name != group[0].key]]
+        for _, same in content.groupby(keys[repeated.index], sort=False):
+            first = rows.loc[same.index[0]]
+            for index in same.index[1:]:
+                values = "the same values" if same.loc[index].equals(same.iloc[0]) else "other values"
+                problem = f"stands in {first['file']} row {first['row']} already, with {values}"
+                found.add_problem(rows["file"][index], int(rows["row"][index]), keys[index], problem)
 
 
 def _check_joins(manifest: DatasetManifest, tables: dict, found: VerifyReport) -> None:
-    """Name rows of a table without pictures (partition, identities) that the first table does not have, and the reverse."""
+    """Name rows of a table without pictures (partition, identities) that the first table lacks, and the reverse."""
     main = manifest.tables[0]
     if tables[main.name] is None:
         return
@@ -274,10 +276,12 @@ def _decode_pictures(
     sizes: dict[tuple[int, int], int] = {}
 
     def decode(path: str) -> tuple[str, tuple[int, int] | str]:
-        content = hashlib.sha256((root / path).read_bytes()).hexdigest()
+        content = ""
         try:
+            with (root / path).open("rb") as file:
+                content = hashlib.file_digest(file, "sha256").hexdigest()
             return content, read_picture(root / path).shape[:2]
-        except PictureError as error:
+        except (PictureError, OSError) as error:
             return content, str(error)
 
     with ThreadPoolExecutor(workers) as pool:
@@ -299,6 +303,10 @@ def _decode_pictures(
             found.notes.append("all pictures are byte for byte the published ones")
         else:
             found.add_problem("pictures", None, digest.hexdigest(), f"the digest of all pictures should be {expected}")
+
+
+def _name_folders(tables: list[Table]) -> list[str]:
+    return sorted({table.pictures[0].rpartition("/")[0] + "/" for table in tables})
 
 
 def _describe_sizes(sizes: dict[tuple[int, int], int]) -> str:

@@ -1,7 +1,7 @@
-"""Weights files in HDF5: checked before anything is loaded, read layer by layer, and put into a network all or nothing.
+"""Weights files in HDF5: checked before anything is loaded, read by layer, and put into a network all or nothing.
 
-The traps this prevents: a file that makes the reader open other files (links, external and virtual datasets), weights of
-another network or width that go in half way, and layers that are matched by position though their names differ.
+The traps this prevents: a file that makes the reader open other files (links, external and virtual datasets), weights
+of another network or width that go in half way, and layers that are matched by position though their names differ.
 """
 
 import hashlib
@@ -15,6 +15,7 @@ import h5py
 import numpy as np
 
 from facekit.errors import WeightsError
+from facekit.manifests import load_manifest
 
 SCHEMA = 1
 WEIGHTS_NAME = "weights.weights.h5"
@@ -34,14 +35,19 @@ def hash_file(path: str | os.PathLike) -> str:
 
 
 def find_digest(path: str | os.PathLike) -> str | None:
-    """Return the sha256 that a file SHA256SUMS in the same folder gives for this file, or None."""
-    sums = Path(path).with_name("SHA256SUMS")
+    """Return the sha256 that a file must have, or None where nobody has written it down.
+
+    Args:
+        path: the file; looked up in SHA256SUMS in its folder, then by its name in data_manifests/weights.yaml.
+    """
+    path = Path(path)
+    sums = path.with_name("SHA256SUMS")
+    known = {file.path: file.sha256 for file in load_manifest("weights").files if file.sha256}
     if sums.is_file():
-        for line in sums.read_text().splitlines():
+        for line in sums.read_text(encoding="utf-8").splitlines():
             digest, _, name = line.partition(" ")
-            if name.lstrip(" *") == Path(path).name:
-                return digest.lower()
-    return None
+            known[name.lstrip(" *")] = digest
+    return known.get(path.name)
 
 
 def check_digest(path: str | os.PathLike, sha256: str | None = None) -> str:
@@ -49,7 +55,7 @@ def check_digest(path: str | os.PathLike, sha256: str | None = None) -> str:
 
     Args:
         path: the file.
-        sha256: what it must be, in hex; if not given, what SHA256SUMS beside the file says, if anything.
+        sha256: what it must be, in hex; if not given, what find_digest knows, if anything.
 
     Raises:
         WeightsError: no such file, or another digest.
@@ -59,7 +65,7 @@ def check_digest(path: str | os.PathLike, sha256: str | None = None) -> str:
         raise WeightsError(f"{path}: no such file", mend="correct the path of the weights")
     digest, known = hash_file(path), sha256 or find_digest(path)
     if known and digest != known.lower():
-        raise WeightsError(f"{path}: sha256 {digest}", expected=known, mend="the file is damaged or another: get it again")
+        raise WeightsError(f"{path}: sha256 {digest}", expected=known, mend="damaged or another file: get it again")
     return digest
 
 
@@ -68,24 +74,25 @@ def check_weights_file(path: str | os.PathLike, sha256: str | None = None) -> st
 
     Args:
         path: the file.
-        sha256: what its digest must be; if not given, what SHA256SUMS beside the file says, if anything.
+        sha256: what its digest must be; if not given, what find_digest knows, if anything.
 
     Returns:
         The file's sha256, in hex.
 
     Raises:
-        WeightsError: missing, another digest, no HDF5, or with soft links, external links, external or virtual datasets.
+        WeightsError: missing, another digest, no HDF5, or with soft or external links, external or virtual datasets.
     """
     digest = check_digest(path, sha256)
+    inside = "weights inside the file itself"
 
     def refuse_link(name, link):
         if not isinstance(link, h5py.HardLink):
-            raise WeightsError(f"{path}: {name!r} is a {type(link).__name__}", expected="weights inside the file itself")
+            raise WeightsError(f"{path}: {name!r} is a {type(link).__name__}", expected=inside)
 
     def refuse_storage(name, item):
         if isinstance(item, h5py.Dataset) and (item.external or item.is_virtual):
             kind = "an external" if item.external else "a virtual"
-            raise WeightsError(f"{path}: {name!r} is {kind} dataset", expected="weights inside the file itself")
+            raise WeightsError(f"{path}: {name!r} is {kind} dataset", expected=inside)
 
     try:
         with h5py.File(path, "r") as file:
@@ -117,11 +124,13 @@ def number_names(names) -> dict[str, str]:
     return fresh
 
 
-def read_weights_file(path: str | os.PathLike, shapes: dict[str, list[tuple]], *, partial: bool = False) -> dict[str, list]:
+def read_weights_file(
+    path: str | os.PathLike, shapes: dict[str, list[tuple]], *, partial: bool = False
+) -> dict[str, list]:
     """Read the weights of known layers from a file that check_weights_file has let pass.
 
-    All names, shapes and types are compared before the first number is read, so that a file cannot ask for more memory than
-    the network has.
+    All names, shapes and types are compared before the first number is read, so that a file cannot ask for more memory
+    than the network has.
 
     Args:
         path: a file as Keras 3 writes it.
@@ -137,7 +146,8 @@ def read_weights_file(path: str | os.PathLike, shapes: dict[str, list[tuple]], *
     try:
         with h5py.File(path, "r") as file:
             found = _find_layers(path, file)
-            _compare_layers(path, {name: [item.shape for item in items] for name, items in found.items()}, shapes, partial)
+            came = {name: [item.shape for item in items] for name, items in found.items()}
+            _compare_layers(path, came, shapes, partial)
             arrays = {name: [item[()].astype(np.float32) for item in found[name]] for name in shapes}
     except _UNREADABLE as error:
         raise WeightsError(f"{path}: cannot be read ({error})", expected="a .weights.h5 file") from error
@@ -157,7 +167,8 @@ def _find_layers(path, file: h5py.File) -> dict[str, list[h5py.Dataset]]:
         if not len(variables):
             continue
         if "name" not in variables.attrs:
-            raise WeightsError(f"{path}: {key!r} without a layer name", expected="a .weights.h5 file of Keras 3.15 or later")
+            came = f"{path}: {key!r} without a layer name"
+            raise WeightsError(came, expected="a .weights.h5 file of Keras 3.15 or later")
         items = [variables[str(position)] for position in range(len(variables))]
         if any(item.dtype.kind != "f" for item in items):
             raise WeightsError(f"{path}: {key!r} holds {items[0].dtype}", expected="floating point numbers")
@@ -169,13 +180,13 @@ def _find_layers(path, file: h5py.File) -> dict[str, list[h5py.Dataset]]:
 def _compare_layers(path, found: dict[str, list], shapes: dict[str, list], partial: bool) -> None:
     missing = [name for name in shapes if name not in found]
     further = [name for name in found if name not in shapes]
+    wanted = f"{len(shapes)} layers from {next(iter(shapes))!r} on"
     if missing:
-        raise WeightsError(
-            f"{path}: weights of another network: nothing for {len(missing)} of {len(shapes)} layers, such as {missing[0]!r}",
-            expected=f"{len(shapes)} layers from {next(iter(shapes))!r} on",
-        )
+        came = f"{path}: weights of another network, with none for {len(missing)} layers, such as {missing[0]!r}"
+        raise WeightsError(came, expected=wanted)
     if further and not partial:
-        raise WeightsError(f"{path}: weights of another network: {len(further)} unknown layers, such as {further[0]!r}")
+        came = f"{path}: weights of another network, with {len(further)} unknown layers, such as {further[0]!r}"
+        raise WeightsError(came, expected=wanted)
     for name, expected in shapes.items():
         if [tuple(shape) for shape in found[name]] != [tuple(shape) for shape in expected]:
             came = f"{path}: layer {name!r} has weights of shape {_list_shapes(found[name])}"
@@ -217,10 +228,10 @@ def read_model_folder(folder: str | os.PathLike) -> tuple[dict, Path, str]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         schema, holds, sha256 = content["schema"], content["holds"], content["sha256"]
-        compared = [content["spec"][key] for key in ("backbone", "alpha")] + [content["preprocessing"]]
+        _ = content["spec"]["backbone"], content["spec"]["alpha"], content["preprocessing"]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         came = f"{path}: {type(error).__name__} {error}"
         raise WeightsError(came, expected="a model description as facekit writes it") from error
-    if schema != SCHEMA or holds not in ("model", "backbone") or not all(isinstance(x, str) for x in (sha256, *compared[::2])):
+    if schema != SCHEMA or holds not in ("model", "backbone") or not isinstance(sha256, str):
         raise WeightsError(f"{path}: schema {schema}, holds {holds}", expected=f"schema {SCHEMA}, model or backbone")
     return content, folder / WEIGHTS_NAME, check_weights_file(folder / WEIGHTS_NAME, sha256)

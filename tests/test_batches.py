@@ -65,6 +65,11 @@ def test_augmentation_without_a_seed_is_refused():
         make_batches(augment=ImageDataGenerator())
 
 
+def test_scaling_within_augmentation_is_refused():
+    with pytest.raises(DataError, match="augmentation with rescale; expected this in preprocess"):
+        make_batches(augment=ImageDataGenerator(rescale=1 / 255), seed=0)
+
+
 def test_targets_of_another_length_are_refused():
     with pytest.raises(DataError, match="head row: 3 targets; expected one for each of 8 rows"):
         make_batches(targets={"row": np.zeros(3)})

@@ -1,10 +1,10 @@
 """The contract of all readers: a dataset's own files in, one kind of table out.
 
-The trap this prevents: four datasets with four habits (with and without header, with and without .jpg, -1/1 and 0/1) leaking
-into every notebook. A reader knows its dataset's files; everything after it knows only the table.
+The trap this prevents: four datasets with four habits (with and without header, with and without .jpg, -1/1 and 0/1)
+leaking into every notebook. A reader knows its dataset's files; everything after it knows only the table.
 
-A reader is a function `read_<name>(root) -> Dataset`, entered in READERS. Rows that cannot be used are set aside with their
-file, row and reason; they never vanish silently, and a folder in which most rows are unusable is refused.
+A reader is a function `read_<name>(root) -> Dataset`, entered in READERS. Rows that cannot be used are set aside with
+their file, row and reason; they never vanish silently, and a folder in which most rows are unusable is refused.
 """
 
 from collections.abc import Callable
@@ -32,8 +32,8 @@ class Dataset:
         name: the manifest's name.
         root: the folder that `path` is relative to.
         kind: "photographs", "synthetic" or "planted".
-        table: `path` (relative, with /), `split` ("train", "validation", "test" or "" where none is published), `group` (what
-            must not cross splits), then the target columns; the index counts from 0.
+        table: `path` (relative, with /), `split` ("train", "validation", "test" or "" where none is published),
+            `group` (what must not cross splits), then the target columns; the index counts from 0.
         set_aside: the rows left out: `file`, `row` (line in the file), `value`, `reason`.
     """
 
@@ -64,13 +64,15 @@ def read_dataset(name: str, root: Path) -> Dataset:
         raise ParameterError(f"no reader for dataset {name!r}", expected="one of " + ", ".join(READERS))
     root = Path(root)
     if not root.is_dir():
-        raise DataError(f"{root} is no folder", expected=f"the folder of {name}", mend=f"see `facekit data fetch {name}`")
+        raise DataError(
+            f"{root} is no folder", expected=f"the folder of {name}", mend=f"see `facekit data fetch {name}`"
+        )
     table, set_aside = READERS[name](root)
     if len(set_aside) >= len(table):
         first = set_aside.iloc[0]
         raise DataError(
-            f"{root}: {len(set_aside):,} of {len(set_aside) + len(table):,} rows cannot be used, the first in {first.file} "
-            f"row {first.row}: {first.value}: {first.reason}",
+            f"{root}: {len(set_aside):,} of {len(set_aside) + len(table):,} rows cannot be used, "
+            f"the first in {first.file} row {first.row}: {first.value}: {first.reason}",
             expected=f"the whole of {name}",
             mend=f"`facekit data verify {name} --root {root}` lists them all",
         )

@@ -1,7 +1,7 @@
 """FaceHack's reader: train.csv and test.csv without header, ids without .jpg, pictures in happy_images/.
 
-The trap this prevents: reading the csv with a header loses one row of each file, and an id that stands in both files puts a
-test picture into training.
+The trap this prevents: reading the csv with a header loses one row of each file, and an id that stands in both files
+puts a test picture into training.
 """
 
 from pathlib import Path
@@ -17,15 +17,16 @@ LABELS = ("NOT smile", "positive smile", "negative smile")
 def read_facehack_tables(root: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Read FaceHack's table and the rows set aside.
 
-    A row is set aside where its line is broken, its label is none of LABELS, its picture is missing, or its id stands elsewhere:
-    with another label, all rows of the id go; with the same one, the first row of the test file stays, or else the first.
+    A row is set aside where its line is broken, its label is none of LABELS, its picture is missing, or its id stands
+    elsewhere: with another label, all rows of the id go; with the same one, the first row of the test file stays, or
+    else the first.
 
     Args:
         root: the folder with train.csv, test.csv and happy_images/.
 
     Returns:
-        The table (`path`, `split`, `group`, `label`) in the files' order, train first; and the rows set aside (`file`, `row`,
-        `value`, `reason`).
+        The table (`path`, `split`, `group`, `label`) in the files' order, train first; and the rows set aside
+        (`file`, `row`, `value`, `reason`).
 
     Raises:
         DataError: a table is missing or unreadable.

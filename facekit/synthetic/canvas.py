@@ -1,7 +1,7 @@
 """A canvas that knows the head's pose: shapes in the face's own units become antialiased pixels.
 
-The trap this prevents: turning a finished bitmap, which blurs it and leaves empty corners. Here points are turned, tilted and
-moved before anything is drawn; then one area-averaged step down smooths every edge alike.
+The trap this prevents: turning a finished bitmap, which blurs it and leaves empty corners. Here points are turned,
+tilted and moved before anything is drawn; then one area-averaged step down smooths every edge alike.
 
 Units: the adult face is 2 wide, its eyes stand at y = 0, the chin at y = 1.4, the crown at y = -1.4; y points down.
 """
@@ -15,8 +15,8 @@ import numpy as np
 from facekit.synthetic.traits import Face
 
 # Shapes are drawn this much larger than the picture; the soft light is painted this much smaller.
-SUPERSAMPLE = 2
-SOFT_SHARE = 8
+SUPERSAMPLE = 1.5
+SOFT_SHARE = 6
 _FIXED_POINT_BITS = 4
 
 
@@ -43,8 +43,8 @@ def curve(points: Sequence[tuple[float, float]] | np.ndarray, closed: bool = Fal
     else:
         before, after, last = points[:1], points[-1:], points[-1:]
     padded = np.concatenate([before, points, after])
-    windows = np.lib.stride_tricks.sliding_window_view(padded, 4, axis=0)
-    line = np.einsum("pk,wdk->wpd", _spline_basis(pieces), windows).reshape(-1, 2)
+    windows = np.stack([padded[:-3], padded[1:-2], padded[2:-1], padded[3:]], axis=1)
+    line = (_spline_basis(pieces) @ windows).reshape(-1, 2)
     return line if last is None else np.concatenate([line, last])
 
 
@@ -67,8 +67,8 @@ def mirror(points: Sequence[tuple[float, float]] | np.ndarray, side: int) -> np.
 class Canvas:
     """Pixels and a pose.
 
-    Points lie `on` one of three things: "head", the outline and the hair; "face", the curved front, which moves as the head
-    turns; "body", which does not turn with the head.
+    Points lie `on` one of three things: "head", the outline and the hair; "face", the curved front, which moves as
+    the head turns; "body", which does not turn with the head.
 
     Args:
         height: of the finished picture, in pixels.
@@ -78,8 +78,9 @@ class Canvas:
 
     def __init__(self, height: int, width: int, face: Face):
         self.height, self.width = height, width
-        self.pixels = np.zeros((height * SUPERSAMPLE, width * SUPERSAMPLE, 3), np.uint8)
-        self.soft = np.ones((-(-height // (SOFT_SHARE // 2)), -(-width // (SOFT_SHARE // 2)), 3), np.float32)
+        rows, columns = round(height * SUPERSAMPLE), round(width * SUPERSAMPLE)
+        self.pixels = np.zeros((rows, columns, 3), np.uint8)
+        self.soft = np.ones((-(-rows // SOFT_SHARE), -(-columns // SOFT_SHARE), 3), np.float32)
         self.unit = face.scale * width * SUPERSAMPLE / 2
         centre_y = 0.47 + face.shift_y
         self.centre = np.array([(0.5 + face.shift_x) * width, centre_y * height]) * SUPERSAMPLE
@@ -94,7 +95,7 @@ class Canvas:
         if on == "face":
             x, y = points[:, 0], points[:, 1] - 0.2
             depth = np.sqrt(np.maximum(0.05, 1.15 - x**2 - (y / 1.5) ** 2))
-            points = points * (self.cosines[0], 1) + depth[:, None] * self.sines
+            points = points * (self.cosines[0], 1) + 0.85 * depth[:, None] * self.sines
         elif on == "head":
             points = points * (1 - 0.4 * (1 - self.cosines[0]), 1)
         return points @ self.turn[on].T * self.unit + self.centre
@@ -107,7 +108,10 @@ class Canvas:
         self, lines: Sequence[np.ndarray], colour: Sequence[float], width: float = 0.02, on: str = "head", closed=False
     ) -> None:
         """Draw lines of a width in face units; none is thinner than a pixel of the canvas."""
-        fixed = [self._fix(line, on) for line in lines]
+        if not len(lines):
+            return
+        ends = np.cumsum([len(line) for line in lines])[:-1]
+        fixed = np.split(self._fix(np.concatenate(lines), on), ends)
         thickness = max(1, round(width * self.unit))
         cv2.polylines(self.pixels, fixed, closed, _plain(colour), thickness, cv2.LINE_AA, _FIXED_POINT_BITS)
 

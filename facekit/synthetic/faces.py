@@ -1,7 +1,7 @@
 """One face record -> one picture: background, body, head, features, hair, light, lens.
 
-The trap this prevents: chance that hangs on the order of drawing. Every random stroke comes from the record's own two seeds
-(`backdrop`, `detail`), so a record is the same picture wherever and whenever it is drawn.
+The trap this prevents: chance that hangs on the order of drawing. Every random stroke comes from the record's own two
+seeds (`backdrop`, `detail`), so a record is the same picture wherever and whenever it is drawn.
 """
 
 from functools import lru_cache
@@ -9,7 +9,7 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-from facekit.synthetic import features, hair, worn
+from facekit.synthetic import features, hair, mouth, worn
 from facekit.synthetic.canvas import Canvas, mix
 from facekit.synthetic.traits import Face
 
@@ -37,13 +37,13 @@ def draw_face(face: Face, height: int, width: int) -> np.ndarray:
     worn.draw_body(canvas, face)
     features.draw_head(canvas, face)
     canvas.apply_shades()
-    features.draw_beard(canvas, face, over_mouth=False)
+    mouth.draw_beard(canvas, face, over_mouth=False)
     features.draw_age(canvas, face)
     features.draw_eyes(canvas, face)
     features.draw_brows(canvas, face)
     features.draw_nose(canvas, face)
-    features.draw_mouth(canvas, face)
-    features.draw_beard(canvas, face, over_mouth=True)
+    mouth.draw_mouth(canvas, face)
+    mouth.draw_beard(canvas, face, over_mouth=True)
     if face.glasses:
         worn.draw_glasses(canvas, face)
     hair.draw_front_hair(canvas, face)
@@ -59,14 +59,14 @@ def _paint_backdrop(face: Face, height: int, width: int) -> np.ndarray:
     """A wall with light falling off, and a few unsharp things before it; drawn small and enlarged."""
     random = np.random.default_rng((face.backdrop, 8))
     rows, columns = 48, max(24, round(48 * width / height))
-    base = random.uniform(70, 225) + random.normal(0, 22, 3)
+    base = random.uniform(70, 225) + random.normal(0, 14, 3)
     down = np.linspace(1.06, 0.86, rows)[:, None, None]
     across = np.linspace(*(1 + 0.12 * random.uniform(-1, 1, 2)), columns)[None, :, None]
     wall = (base * down * across).astype(np.float32)
     for _ in range(random.integers(1, 6)):
         left, top = random.uniform(-0.2, 0.9) * columns, random.uniform(-0.2, 0.8) * rows
         extent = random.uniform(0.08, 0.5, 2) * (columns, rows)
-        colour = tuple(float(value) for value in random.uniform(25, 235, 3))
+        colour = tuple(mix(base, random.uniform(25, 235, 3), 0.55).tolist())
         if random.random() < 0.65:
             cv2.rectangle(wall, (int(left), int(top)), (int(left + extent[0]), int(top + extent[1])), colour, -1)
         else:
@@ -86,41 +86,34 @@ def _paint_backdrop(face: Face, height: int, width: int) -> np.ndarray:
 
 @lru_cache(maxsize=1)
 def _grain() -> np.ndarray:
-    noise = np.random.default_rng(20240607).normal(0, 1, (_GRAIN_SIDE, _GRAIN_SIDE, 3))
-    return noise.astype(np.float32)
+    return np.random.default_rng(20240607).standard_normal((_GRAIN_SIDE, _GRAIN_SIDE, 3), np.float32)
 
 
 def _expose(picture: np.ndarray, face: Face) -> np.ndarray:
     """Lay light, tint, lens blur and grain over the finished drawing."""
     height, width = picture.shape[:2]
-    image = picture.astype(np.float32)
-    gain = np.array(face.cast, np.float32)
+    levels = np.arange(256.0)[:, None]
+    gain = np.array(face.cast)
+    if face.lighting == "harsh":
+        levels = (levels - 128) * 1.25 + 128
+    elif face.lighting == "dim":
+        gain = gain * (0.96, 0.94, 1.08)
+    image = cv2.LUT(picture, np.clip(levels * gain, 0, 255).astype(np.uint8)[None])
+    image = image.astype(np.float32)
     if face.lighting:
         ramp = np.linspace(-1, 1, width, dtype=np.float32) * (1 if face.light_side >= 0 else -1)
         fall = np.linspace(0.12, -0.12, height, dtype=np.float32)
-        if face.lighting == "harsh":
-            # Hard light from one side: one half burns out, the other sinks.
-            light = 1.12 + 0.85 * (ramp[None, :] + fall[:, None])
-            image = (image - 128) * 1.25 + 128
-            image = image * np.clip(light, 0.28, 1.9)[..., None]
-        else:
-            light = 0.30 + 0.10 * (ramp[None, :] + fall[:, None])
-            image = image * light[..., None]
-            gain = gain * np.array((0.96, 0.94, 1.08), np.float32)
-    image = image * gain
+        slope = ramp[None, :] + fall[:, None]
+        # Hard light from one side: one half burns out, the other sinks.
+        light = np.clip(1.02 + 0.68 * slope, 0.30, 1.6) if face.lighting == "harsh" else 0.36 + 0.12 * slope
+        image *= light[..., None]
     if face.blur > 0:
         image = cv2.GaussianBlur(image, (0, 0), max(0.2, face.blur * width / 1000))
     if face.noise > 0:
         random = np.random.default_rng((face.backdrop, face.detail, 9))
-        top, left = random.integers(0, _GRAIN_SIDE, 2)
-        grain = _cut_grain(int(top), int(left), height, width)
-        image = image + grain * (face.noise * (1.8 if face.lighting == "dim" else 1.0))
+        top, left = (int(random.integers(0, max(1, _GRAIN_SIDE - side))) for side in (height, width))
+        grain = np.resize(_grain()[top : top + height, left : left + width], image.shape)
+        image = cv2.scaleAdd(grain, face.noise * (1.8 if face.lighting == "dim" else 1.0), image)
     if face.grey:
         image = np.repeat(image @ np.array((0.299, 0.587, 0.114), np.float32)[:, None], 3, axis=2)
-    return np.clip(image, 0, 255).astype(np.uint8)
-
-
-def _cut_grain(top: int, left: int, height: int, width: int) -> np.ndarray:
-    rows = np.arange(top, top + height) % _GRAIN_SIDE
-    columns = np.arange(left, left + width) % _GRAIN_SIDE
-    return _grain()[rows][:, columns]
+    return np.clip(image, 0, 255, out=image).astype(np.uint8)

@@ -1,7 +1,7 @@
-"""Head, ears, eyes, brows, nose, mouth, beard and the marks of age, drawn in the face's own units.
+"""Head, ears, eyes, brows, nose and the marks of age, drawn in the face's own units.
 
-The trap this prevents: an expression told by the mouth alone. A genuine smile raises cheeks and lower lids as well; a mocking
-one lifts one corner, narrows the eyes and raises one brow.
+The trap this prevents: an expression told by the mouth alone. A genuine smile raises cheeks and lower lids as well; a
+mocking one lifts one corner, narrows the eyes and raises one brow.
 """
 
 import numpy as np
@@ -16,8 +16,8 @@ OUTLINE_HEIGHTS = np.array((-1.42, -1.28, -0.85, -0.30, 0.25, 0.75, 1.12, 1.34, 
 OUTLINES = {
     "": (0.0, 0.55, 0.90, 0.98, 0.95, 0.82, 0.55, 0.26, 0.0),
     "oval": (0.0, 0.52, 0.84, 0.93, 0.90, 0.76, 0.50, 0.23, 0.0),
-    "round": (0.0, 0.62, 0.97, 1.06, 1.07, 0.99, 0.75, 0.40, 0.0),
-    "heart": (0.0, 0.68, 1.02, 1.04, 0.90, 0.62, 0.33, 0.14, 0.0),
+    "round": (0.0, 0.64, 0.98, 1.09, 1.12, 1.04, 0.80, 0.44, 0.0),
+    "heart": (0.0, 0.68, 1.03, 1.06, 0.88, 0.57, 0.28, 0.11, 0.0),
 }
 
 
@@ -25,7 +25,7 @@ def shape_outline(face: Face) -> tuple[np.ndarray, np.ndarray]:
     """Return heights and half widths of the head's outline, each float (9,), from the crown to the chin."""
     heights, widths = OUTLINE_HEIGHTS.copy(), np.array(OUTLINES[face.shape])
     if face.shape == "round":
-        heights[5:] -= 0.12
+        heights[5:] -= (0.10, 0.16, 0.19, 0.20)
     if not face.female and face.years > 15:
         widths[5:8] += (0.05, 0.09, 0.09)
     if face.chubby:
@@ -54,8 +54,25 @@ def draw_head(canvas: Canvas, face: Face) -> None:
         ear = mirror(ellipse(widths[3] + 0.03, 0.14, 0.14, 0.27), side)
         canvas.fill(ear, skin * 0.93)
         canvas.stroke([mirror(curve([(0.98, -0.02), (1.08, 0.02), (1.06, 0.26)]), side)], skin * 0.72, 0.025)
-    canvas.fill(fit_outline(face), skin)
     chin = heights[-1]
+    if face.double_chin:
+        canvas.fill(ellipse(0, chin - 0.06, 0.62, 0.34), skin * 0.90)
+        canvas.stroke(
+            [
+                curve(
+                    [
+                        (-0.56, chin + 0.08),
+                        (-0.3, chin + 0.25),
+                        (0, chin + 0.29),
+                        (0.3, chin + 0.25),
+                        (0.56, chin + 0.08),
+                    ]
+                )
+            ],
+            skin * 0.66,
+            0.03,
+        )
+    canvas.fill(fit_outline(face), skin)
     # The rim of the head falls away from the light, more on the side that is turned from it.
     bright = np.sign(face.light_side) or 1
     for side in (-1, 1):
@@ -63,18 +80,24 @@ def draw_head(canvas: Canvas, face: Face) -> None:
         rim = mirror([(0.72, -1.3), (1.2, -1.3), (1.25, 1.5), (0.35, 1.5), (0.72, 0.7), (0.8, -0.2)], side)
         canvas.shade(rim, 1 - depth * np.array((1.0, 1.12, 1.18)), 0.20, "head")
     canvas.shade(ellipse(0.1 * bright, -0.62, 0.5, 0.28), LIGHT, 0.22)
-    canvas.shade(mirror([(-0.7, chin - 0.04), (0.7, chin - 0.04), (0.9, chin + 0.4), (-0.9, chin + 0.4)], 1), 0.62, 0.1, "head")
-    blush = np.array((1.04, 0.90, 0.90)) if not face.rosy else np.array((1.10, 0.70, 0.74))
+    canvas.shade(
+        mirror([(-0.7, chin - 0.04), (0.7, chin - 0.04), (0.9, chin + 0.4), (-0.9, chin + 0.4)], 1), 0.62, 0.1, "head"
+    )
+    blush = np.array((1.02, 0.95, 0.95)) if not face.rosy else np.array((1.10, 0.66, 0.71))
     lift = 0.10 * face.smile
     for side in (-1, 1):
-        canvas.shade(mirror(ellipse(0.40, -0.03, 0.28, 0.19), side), SHADOW if face.bags else mix(SHADOW, (1, 1, 1), 0.4), 0.1)
+        canvas.shade(
+            mirror(ellipse(0.40, -0.03, 0.28, 0.19), side), SHADOW if face.bags else mix(SHADOW, (1, 1, 1), 0.4), 0.1
+        )
         cheek = mirror(ellipse(0.56, 0.46 - lift, 0.22, 0.17), side)
         canvas.shade(cheek, blush, 0.12)
-        canvas.shade(mirror(ellipse(0.55, 0.34 - lift, 0.17, 0.10 + 0.05 * face.smile), side), 1 + (LIGHT - 1) * 0.9, 0.09)
+        canvas.shade(
+            mirror(ellipse(0.55, 0.34 - lift, 0.17, 0.10 + 0.05 * face.smile), side), 1 + (LIGHT - 1) * 0.9, 0.09
+        )
         if face.high_cheekbones:
             canvas.shade(mirror(ellipse(0.60, 0.28, 0.20, 0.07), side), 1.13, 0.05)
             hollow = curve([(0.82, 0.40), (0.60, 0.60), (0.42, 0.86), (0.58, 0.90), (0.84, 0.62)], closed=True)
-            canvas.shade(mirror(hollow, side), SHADOW * 0.92, 0.07)
+            canvas.shade(mirror(hollow, side), mix(SHADOW, (1, 1, 1), 0.25), 0.09)
         if face.makeup:
             lid = curve([(0.17, -0.02), (0.25, -0.17), (0.45, -0.24), (0.68, -0.18), (0.64, -0.02)], closed=True)
             canvas.shade(mirror(lid, side), (0.66, 0.48, 0.72), 0.045)
@@ -85,7 +108,20 @@ def draw_head(canvas: Canvas, face: Face) -> None:
     canvas.shade(ellipse(0, nose_end + 0.05, 0.18 * face.nose_width, 0.05), SHADOW, 0.05)
     canvas.shade(ellipse(0, chin - 0.24, 0.2, 0.05), mix(SHADOW, (1, 1, 1), 0.3), 0.06)
     if face.stubble:
-        jaw = curve([(-0.9, 0.3), (-0.55, 0.62), (0, 0.66), (0.55, 0.62), (0.9, 0.3), (0.75, 1.0), (0.3, chin), (-0.3, chin), (-0.75, 1.0)], closed=True)
+        jaw = curve(
+            [
+                (-0.9, 0.3),
+                (-0.55, 0.62),
+                (0, 0.66),
+                (0.55, 0.62),
+                (0.9, 0.3),
+                (0.75, 1.0),
+                (0.3, chin),
+                (-0.3, chin),
+                (-0.75, 1.0),
+            ],
+            closed=True,
+        )
         canvas.shade(jaw, (0.66, 0.68, 0.72), 0.09)
 
 
@@ -97,7 +133,12 @@ def draw_age(canvas: Canvas, face: Face) -> None:
     if depth > 0.1:
         for row in range(int(1 + 3 * depth)):
             y = -0.52 - 0.13 * row
-            canvas.stroke([curve([(-0.48, y + 0.02), (-0.2, y - 0.02), (0.1, y + 0.01), (0.45, y)])], line, 0.014 + 0.014 * depth, "face")
+            canvas.stroke(
+                [curve([(-0.48, y + 0.02), (-0.2, y - 0.02), (0.1, y + 0.01), (0.45, y)])],
+                line,
+                0.014 + 0.014 * depth,
+                "face",
+            )
         for side in (-1, 1):
             feet = [np.array([(0.68, 0.0), (0.84, dy)]) for dy in (-0.12, 0.0, 0.12)][: int(1 + 2.5 * depth)]
             canvas.stroke([mirror(foot, side) for foot in feet], line, 0.018, "face")
@@ -105,7 +146,7 @@ def draw_age(canvas: Canvas, face: Face) -> None:
             canvas.stroke([mirror(sag, side)], line, 0.018, "face")
     for side in (-1, 1):
         smile = face.smile if face.smirk == 0 else face.smirk * (side > 0)
-        fold = max(depth, 0.85 * smile)
+        fold = max(depth, (0.85 - 0.6 * face.youthful) * smile)
         if fold > 0.25:
             spread = 0.08 * smile
             nasolabial = curve([(0.22, 0.48), (0.40 + spread, 0.66), (0.46 + spread, 0.88)])
@@ -116,7 +157,9 @@ def draw_age(canvas: Canvas, face: Face) -> None:
             bag = curve([(0.22, 0.13), (0.40, 0.22), (0.60, 0.13)])
             canvas.stroke([mirror(bag, side)], skin * (0.66, 0.56, 0.58), 0.035, "face")
     if face.double_chin:
-        canvas.stroke([curve([(-0.46, chin - 0.02), (-0.2, chin + 0.14), (0.2, chin + 0.14), (0.46, chin - 0.02)])], skin * 0.66, 0.03)
+        canvas.stroke(
+            [curve([(-0.5, chin - 0.14), (-0.25, chin), (0.25, chin), (0.5, chin - 0.14)])], skin * 0.66, 0.035
+        )
 
 
 def draw_eyes(canvas: Canvas, face: Face) -> None:
@@ -131,7 +174,7 @@ def draw_eyes(canvas: Canvas, face: Face) -> None:
         top = 0.125 * opening * (1 - 0.38 * squeeze)
         bottom = 0.075 * opening * (1 - 1.25 * squeeze)
         width, centre = 0.205 * size, np.array((side * 0.43, 0.0))
-        tilt = -(0.05 if asian else 0.02) * x * side
+        tilt = -(0.035 if asian else 0.02) * x * side
         bow = 1 - np.abs(x) ** 2.3
         upper = np.stack([x * width, tilt - top * bow], axis=1) + centre
         lower = np.stack([x * width, tilt + bottom * bow], axis=1) + centre
@@ -141,7 +184,11 @@ def draw_eyes(canvas: Canvas, face: Face) -> None:
             canvas.fill(np.concatenate([upper, lower[::-1]]), (242, 238, 234), "face")
             radius = 0.112 * size
             look = centre + (0.07 * face.gaze, -0.012)
-            for share, colour in ((1.0, np.array(IRIS[face.eye_colour]) * 0.55), (0.82, IRIS[face.eye_colour]), (0.42, (14, 10, 10))):
+            for share, colour in (
+                (1.0, np.array(IRIS[face.eye_colour]) * 0.55),
+                (0.82, IRIS[face.eye_colour]),
+                (0.42, (14, 10, 10)),
+            ):
                 disc = ellipse(*look, radius * share, radius * share, 20)
                 edge_top = np.interp(disc[:, 0], upper[:, 0], upper[:, 1])
                 edge_bottom = np.interp(disc[:, 0], lower[:, 0], lower[:, 1])
@@ -163,7 +210,11 @@ def draw_brows(canvas: Canvas, face: Face) -> None:
     colour = mix(face.hair_rgb * 0.72, face.skin_colour, 0.12 + 0.5 * (face.years < 3))
     if face.hair_colour in ("blond", "dyed"):
         colour = mix(colour, (96, 70, 46), 0.55)
-    thick = {"bushy": 0.095, "arched": 0.042}.get(face.brows, 0.048 if face.female else 0.062) * (1 - 0.3 * face.youthful)
+    # Brown brows would be lost on dark skin.
+    colour = np.minimum(colour, face.skin_colour * 0.55)
+    thick = {"bushy": 0.095, "arched": 0.042}.get(face.brows, 0.048 if face.female else 0.062) * (
+        1 - 0.3 * face.youthful
+    )
     arch = 0.13 if face.brows == "arched" else 0.05
     for side in (-1, 1):
         raised = face.smirk * (0.14 if side > 0 else -0.07) + 0.03 * face.smile + 0.05 * face.youthful
@@ -175,7 +226,12 @@ def draw_brows(canvas: Canvas, face: Face) -> None:
         canvas.fill(mirror(np.concatenate([line - taper / 2, (line + taper)[::-1]]), side), colour, "face")
     if face.frown > 0.3:
         crease = face.skin_colour * (0.62, 0.52, 0.5)
-        canvas.stroke([mirror(curve([(0.05, -0.32), (0.07, -0.2), (0.05, -0.12)]), side) for side in (-1, 1)], crease, 0.026, "face")
+        canvas.stroke(
+            [mirror(curve([(0.05, -0.32), (0.07, -0.2), (0.05, -0.12)]), side) for side in (-1, 1)],
+            crease,
+            0.026,
+            "face",
+        )
 
 
 def draw_nose(canvas: Canvas, face: Face) -> None:
@@ -186,7 +242,9 @@ def draw_nose(canvas: Canvas, face: Face) -> None:
     wing_size = 0.7 if face.pointed_nose else 1.0
     width *= 0.78 if face.pointed_nose else 1.0
     for side in (-1, 1):
-        wing = curve([(width * 0.88, base - 0.14 * wing_size), (width * 1.06, base - 0.03), (width * 0.82, base + 0.035)])
+        wing = curve(
+            [(width * 0.88, base - 0.14 * wing_size), (width * 1.06, base - 0.03), (width * 0.82, base + 0.035)]
+        )
         canvas.stroke([mirror(wing, side)], face.skin_colour * (0.72, 0.63, 0.60), 0.026, "face")
         nostril = ellipse(width * 0.52, base + 0.02, 0.055 * wing_size * face.nose_width**0.5, 0.026, 14)
         canvas.fill(mirror(nostril, side), dark * 0.8, "face")
@@ -194,84 +252,12 @@ def draw_nose(canvas: Canvas, face: Face) -> None:
     under = curve([(-width * 0.3, base + 0.03), (0, base + tip), (width * 0.3, base + 0.03)])
     canvas.stroke([under], face.skin_colour * (0.72, 0.63, 0.60), 0.026, "face")
     if face.pointed_nose:
-        bridge = mirror(np.array([(0.07, -0.1), (0.05, base - 0.2), (0.075, base - 0.03)]), -1 if face.light_side > 0 else 1)
+        bridge = mirror(
+            np.array([(0.07, -0.1), (0.05, base - 0.2), (0.075, base - 0.03)]), -1 if face.light_side > 0 else 1
+        )
         canvas.stroke([bridge], face.skin_colour * (0.74, 0.66, 0.64), 0.022, "face")
-    canvas.fill(ellipse(0.02, base - 0.08, 0.035 * face.nose_width, 0.03, 12), mix(face.skin_colour * 1.06, (255, 255, 255), 0.28), "face")
-
-
-def draw_mouth(canvas: Canvas, face: Face) -> None:
-    """Draw lips, teeth, tongue and braces as smile, smirk, frown, pout and opening shape them."""
-    young = face.youthful
-    x = np.linspace(-1, 1, 21)
-    width = 0.33 * (1 - 0.22 * young) + 0.15 * face.smile + 0.04 * face.smirk - 0.12 * face.duck - 0.05 * face.mouth_open * (1 - face.smile)
-    middle = 0.90 - 0.19 * young - 0.02 * face.smile
-    lift = 0.16 * face.smile - 0.10 * face.frown
-    corner = lift * np.abs(x) ** 1.8 + 0.19 * face.smirk * np.where(x > 0, x, 0) ** 1.6 - 0.03 * face.smirk * np.where(x < 0, -x, 0)
-    mouth_x = x * width + 0.05 * face.smirk
-    line = middle - corner
-    bow = 1 - np.abs(x) ** 2.2
-    size = face.lip_size * (0.85 if not face.female else 1.0) * (1 - 0.25 * face.wrinkled) * (1 + 0.9 * face.duck) * (1 - 0.35 * face.smirk)
-    teeth_gap = 0.13 * max(0.0, face.smile - 0.35) / 0.65
-    opening = max(0.26 * face.mouth_open, teeth_gap)
-    upper_inner, lower_inner = line - 0.12 * opening * bow, line + opening * bow
-    cupid = 0.075 * size * (bow * (1 - 0.28 * np.exp(-((x / 0.2) ** 2))))
-    upper_outer, lower_outer = upper_inner - cupid, lower_inner + 0.095 * size * (1 - np.abs(x) ** 2.6) * (1 - 0.25 * face.smile)
-    lips = np.array((186, 22, 52)) if face.lipstick else mix(face.skin_colour * (0.86, 0.60, 0.58), (168, 84, 84), 0.35 if face.female else 0.12)
-
-    def join(top: np.ndarray, bottom: np.ndarray) -> np.ndarray:
-        return np.stack([np.concatenate([mouth_x, mouth_x[::-1]]), np.concatenate([top, bottom[::-1]])], axis=1)
-
-    canvas.fill(join(upper_outer, upper_inner), lips * 0.86, "face")
-    canvas.fill(join(lower_inner, lower_outer), lips, "face")
-    shine = np.stack([mouth_x[7:14], (lower_inner + 0.55 * (lower_outer - lower_inner))[7:14]], axis=1)
-    canvas.stroke([shine], mix(lips, (255, 255, 255), 0.45 if face.lipstick else 0.22), 0.03 * size, "face")
-    if opening > 0.015:
-        canvas.fill(join(upper_inner, lower_inner), (70, 20, 24), "face")
-        if face.mouth_open > 0.3:
-            tongue_top = np.maximum(lower_inner - 0.45 * opening * bow, upper_inner)
-            canvas.fill(join(tongue_top, lower_inner)[4:-4], (196, 92, 96), "face")
-        if face.smile > 0.3 or face.braces or face.mouth_open > 0.55:
-            teeth_bottom = np.minimum(upper_inner + max(0.75 * teeth_gap, 0.075 * (opening > 0.07)) * bow, lower_inner)
-            canvas.fill(join(upper_inner, teeth_bottom), (246, 243, 234), "face")
-            if face.braces:
-                wire = np.stack([mouth_x, (upper_inner + teeth_bottom) / 2], axis=1)[3:-3]
-                canvas.stroke([wire], (110, 116, 128), 0.02, "face")
-                for point in wire[::2]:
-                    canvas.fill(ellipse(*point, 0.024, 0.024, 6), (84, 92, 108), "face")
-    else:
-        canvas.stroke([np.stack([mouth_x, line], axis=1)], lips * (0.45, 0.35, 0.36), 0.026, "face")
-    if face.tongue:
-        tongue = curve([(-0.13, middle + 0.04), (0.13, middle + 0.04), (0.15, middle + 0.26), (0, middle + 0.36), (-0.15, middle + 0.26)], closed=True)
-        canvas.fill(tongue, (226, 96, 110), "face")
-        canvas.stroke([np.array([(0, middle + 0.08), (0, middle + 0.26)])], (176, 60, 76), 0.025, "face")
-    for side, strength in ((-1, face.smile), (1, max(face.smile, face.smirk))):
-        if strength > 0.4:
-            end = np.array((mouth_x[-1 if side > 0 else 0], line[-1 if side > 0 else 0]))
-            canvas.stroke([curve([end + (side * 0.03, -0.06), end + (side * 0.06, 0.0), end + (side * 0.03, 0.06)])], face.skin_colour * (0.66, 0.56, 0.54), 0.024, "face")
-
-
-def draw_beard(canvas: Canvas, face: Face, over_mouth: bool) -> None:
-    """Draw beard, goatee and sideburns below the mouth, or (`over_mouth`) the mustache above it."""
-    random = np.random.default_rng((face.detail, 3))
-    chin = shape_outline(face)[0][-1]
-    colour = mix(face.hair_rgb * 0.85, (34, 26, 24), 0.25 if face.hair_colour != "grey" else 0.0)
-    patches = []
-    if over_mouth and (face.mustache or face.beard or (face.goatee and face.detail % 2)):
-        droop = 0.05 - 0.07 * face.smile
-        patches.append(curve([(0, 0.66), (-0.2, 0.70), (-0.42, 0.84 + droop), (-0.22, 0.83), (0, 0.81), (0.22, 0.83), (0.42, 0.84 + droop), (0.2, 0.70)], closed=True))
-    if not over_mouth and face.beard:
-        heights, widths = shape_outline(face)
-        right = np.stack([widths, heights], axis=1)[4:-1] * (1.0, 1.0)
-        outer = np.concatenate([right, [(0.0, chin + 0.10)], mirror(right[::-1], -1)])
-        inner = [(-0.70, 0.48), (-0.48, 0.70), (0.0, 0.70), (0.48, 0.70), (0.70, 0.48)]
-        patches.append(curve(np.concatenate([outer, inner]), closed=True))
-    elif not over_mouth and face.goatee:
-        patches.append(curve([(-0.24, 1.06), (0, 1.02), (0.24, 1.06), (0.27, chin - 0.1), (0.13, chin + 0.13), (-0.13, chin + 0.13), (-0.27, chin - 0.1)], closed=True))
-    if not over_mouth and face.sideburns:
-        edge = shape_outline(face)[1][4]
-        patches += [mirror([(edge - 0.22, -0.2), (edge + 0.02, -0.2), (edge, 0.40), (edge - 0.10, 0.62), (edge - 0.26, 0.46)], side) for side in (-1, 1)]
-    for patch in patches:
-        canvas.fill(patch, colour, "face" if over_mouth else "head")
-        starts = patch[random.integers(0, len(patch), 40)] * random.uniform(0.86, 1.0, (40, 1)) + (0, 0.1 * (not over_mouth))
-        hairs = [np.stack([start, start + (random.normal(0, 0.03), 0.08)]) for start in starts]
-        canvas.stroke(hairs, mix(colour, (150, 140, 130), 0.25), 0.014, "face" if over_mouth else "head")
+    canvas.fill(
+        ellipse(0.02, base - 0.08, 0.035 * face.nose_width, 0.03, 12),
+        mix(face.skin_colour * 1.06, (255, 255, 255), 0.28),
+        "face",
+    )

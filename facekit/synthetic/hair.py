@@ -1,7 +1,7 @@
 """Hair in its forms and colours: what hangs behind the head, and what lies in front of it.
 
-The trap this prevents: hair as one flat cap, on which straight, wavy, curly and braided look alike at 64 pixels. Outline and
-single strands both follow the form.
+The trap this prevents: hair as one flat cap, on which straight, wavy, curly and braided look alike at 64 pixels.
+Outline and single strands both follow the form.
 """
 
 import numpy as np
@@ -10,7 +10,19 @@ from facekit.synthetic.canvas import Canvas, curve, ellipse, mirror, mix
 from facekit.synthetic.traits import Face
 
 # The skull from the left temple over the crown to the right one.
-CROWN = np.array([(-1.02, -0.1), (-1.06, -0.7), (-0.86, -1.30), (-0.45, -1.58), (0, -1.64), (0.45, -1.58), (0.86, -1.30), (1.06, -0.7), (1.02, -0.1)])
+CROWN = np.array(
+    [
+        (-1.02, -0.1),
+        (-1.06, -0.7),
+        (-0.86, -1.30),
+        (-0.45, -1.58),
+        (0, -1.64),
+        (0.45, -1.58),
+        (0.86, -1.30),
+        (1.06, -0.7),
+        (1.02, -0.1),
+    ]
+)
 TONES = (0.62, 0.80, 1.22, 1.45)
 
 
@@ -45,15 +57,21 @@ def draw_front_hair(canvas: Canvas, face: Face) -> None:
     random = np.random.default_rng((face.detail, 2))
     colour = face.hair_rgb
     if face.years < 1.5:
-        tuft = [curve([(x, -1.40), (x * 1.2 + 0.05, -1.52), (x * 1.2 + 0.14, -1.42)]) for x in np.linspace(-0.4, 0.4, 12)]
-        canvas.stroke(tuft, mix(colour, face.skin_colour, 0.35), 0.03)
+        # A baby's down: thin short hairs that follow the skull, denser towards the crown.
+        x = random.uniform(-0.8, 0.8, 70)
+        y = -1.47 + 0.62 * x**2 + 0.42 * random.random(70) ** 2
+        down = [curve([(a, b), (a * 1.04, b - 0.06), (a * 1.10 + 0.02, b - 0.08)]) for a, b in zip(x, y, strict=True)]
+        canvas.stroke(down, mix(colour, face.skin_colour, 0.35), 0.018)
         return
     if face.baldness == "bald":
         if face.years > 45:
             for side in (-1, 1):
                 tuft = curve([(0.86, -0.62), (1.05, -0.5), (1.10, 0.0), (0.98, 0.16), (0.94, -0.2)], closed=True)
                 canvas.fill(mirror(tuft, side), colour)
-                hairs = [mirror([(0.9 + 0.1 * t, -0.55 + 0.5 * t), (1.03, -0.35 + 0.5 * t)], side) for t in random.uniform(0, 1, 10)]
+                hairs = [
+                    mirror([(0.9 + 0.1 * t, -0.55 + 0.5 * t), (1.03, -0.35 + 0.5 * t)], side)
+                    for t in random.uniform(0, 1, 10)
+                ]
                 _stroke_tones(canvas, hairs, colour, 0.02)
         return
     if face.hair_form == "curly":
@@ -71,7 +89,7 @@ def draw_front_hair(canvas: Canvas, face: Face) -> None:
 
 
 def _hang(x: float, top: float, bottom: float, form: str, random: np.random.Generator) -> np.ndarray:
-    y = np.linspace(top, bottom, 14)
+    y = np.linspace(top, bottom, 12 if form == "wavy" else 5)
     sway = 0.07 * np.sin(5.2 * y + random.uniform(0, 1.2)) if form == "wavy" else 0.0
     return np.stack([x * (1 + 0.06 * (y - top)) + sway, y], axis=1)
 
@@ -82,7 +100,9 @@ def _wave_side(side: int, length: float) -> np.ndarray:
     return np.stack([side * x, y], axis=1)
 
 
-def _stroke_tones(canvas: Canvas, strands: list[np.ndarray], colour: np.ndarray, width: float, on: str = "head") -> None:
+def _stroke_tones(
+    canvas: Canvas, strands: list[np.ndarray], colour: np.ndarray, width: float, on: str = "head"
+) -> None:
     for index, tone in enumerate(TONES):
         shade = colour * tone + (8 if tone > 1 else 0)
         canvas.stroke(strands[index :: len(TONES)], shade, width, on)
@@ -92,19 +112,27 @@ def _ring(random: np.random.Generator, centre_y: float, width: float, height: fl
     angle = np.linspace(0.75 * np.pi, 2.25 * np.pi, 26)
     ring = np.stack([width * np.cos(angle), centre_y + height * np.sin(angle)], axis=1)
     ring = ring + random.normal(0, 0.03, ring.shape)
-    falls = [(side * (width - 0.14 * t), centre_y + 0.7 + drop * t) for side in (-1, 1) for t in np.linspace(0, 1, 5)] if drop > 1 else []
+    falls = (
+        [(side * (width - 0.14 * t), centre_y + 0.7 + drop * t) for side in (-1, 1) for t in np.linspace(0, 1, 5)]
+        if drop > 1
+        else []
+    )
     inner = ring * (0.78, 0.84) + (0, -0.06)
     return np.concatenate([inner, ring, np.reshape(falls, (-1, 2)), np.reshape(falls, (-1, 2)) * (0.8, 0.98)])
 
 
-def _draw_curls(canvas: Canvas, face: Face, random: np.random.Generator, centres: np.ndarray, radius: float, base: float) -> None:
+def _draw_curls(
+    canvas: Canvas, face: Face, random: np.random.Generator, centres: np.ndarray, radius: float, base: float
+) -> None:
     sizes = random.uniform(0.75, 1.15, len(centres)) * radius
     tones = base * random.uniform(0.82, 1.12, len(centres))
+    for (x, y), size in zip(centres, sizes, strict=True):
+        canvas.fill(ellipse(x * 0.97, y, size * 1.15, size * 1.15, 10), face.hair_rgb * base * 0.7)
     for (x, y), size, tone in zip(centres, sizes, tones, strict=True):
         canvas.fill(ellipse(x, y, size, size, 12), face.hair_rgb * tone)
     spin = random.uniform(0, 2 * np.pi, len(centres))
     turn = np.linspace(0, 4.6, 9)
-    for share, tone in ((0.80, 1.5), (0.45, 0.55)):
+    for share, tone in ((0.80, 1.28), (0.45, 0.66)):
         arcs = [
             np.stack([x + share * size * np.cos(turn + start), y + share * size * np.sin(turn + start)], axis=1)
             for (x, y), size, start in zip(centres, sizes, spin, strict=True)
@@ -114,7 +142,17 @@ def _draw_curls(canvas: Canvas, face: Face, random: np.random.Generator, centres
 
 def _hairline(face: Face) -> list[tuple[float, float]]:
     if face.baldness == "receding":
-        return [(0.90, -0.45), (0.78, -1.08), (0.48, -1.26), (0.16, -1.10), (0, -1.07), (-0.16, -1.10), (-0.48, -1.26), (-0.78, -1.08), (-0.90, -0.45)]
+        return [
+            (0.90, -0.45),
+            (0.78, -1.08),
+            (0.48, -1.26),
+            (0.16, -1.10),
+            (0, -1.07),
+            (-0.16, -1.10),
+            (-0.48, -1.26),
+            (-0.78, -1.08),
+            (-0.90, -0.45),
+        ]
     return [(0.88, -0.30), (0.78, -0.74), (0.42, -0.96), (0, -0.98), (-0.42, -0.96), (-0.78, -0.74), (-0.88, -0.30)]
 
 
@@ -144,18 +182,35 @@ def _draw_curtain(canvas: Canvas, face: Face, random: np.random.Generator) -> No
     hairline = -1.14 if face.baldness == "receding" else -1.02
     for side in (-1, 1):
         start = part * side
-        outer = curve([(start, -1.62), (0.5, -1.58), (0.94, -1.30), (1.13, -0.7), (1.16, 0.1)])
+        mid = (start + 0.95) / 2
+        outer = curve([(start, -1.62), (mid, -1.57), (0.94, -1.30), (1.13, -0.7), (1.16, 0.1)])
         outer_fall = _wave_side(1, length)[3:] + (0.02, 0) if wavy else np.array([(1.18, 0.6), (1.20, length)])
-        inner_fall = np.stack([_wave_side(1, length)[3:, 0] * 0.70 + 0.06, _wave_side(1, length)[3:, 1]], axis=1)[::-1] if wavy else np.array([(0.80, length + 0.1), (0.86, 0.7)])
+        inner_fall = (
+            np.stack([_wave_side(1, length)[3:, 0] * 0.70 + 0.06, _wave_side(1, length)[3:, 1]], axis=1)[::-1]
+            if wavy
+            else np.array([(0.80, length + 0.1), (0.86, 0.7)])
+        )
         inner = curve([(0.91, 0.2), (0.90, -0.3), (0.74, -0.74), (0.40, -0.95), (start, hairline)])
         canvas.fill(mirror(np.concatenate([outer, outer_fall, inner_fall, inner]), side), face.hair_rgb)
         strands = []
         for t in random.uniform(0, 1, 26):
-            bow = curve([(start, -1.58 + 0.52 * t), (0.48 - 0.04 * t, -1.50 + 0.5 * t), (0.95 - 0.18 * t, -1.14 + 0.4 * t), (1.10 - 0.2 * t, -0.4)], pieces=4)
+            bow = curve(
+                [
+                    (start, -1.58 + 0.52 * t),
+                    (mid - 0.04 * t, -1.49 + 0.5 * t),
+                    (0.95 - 0.18 * t, -1.14 + 0.4 * t),
+                    (1.10 - 0.2 * t, -0.4),
+                ],
+                pieces=4,
+            )
             fall = _hang(1.10 - 0.2 * t, -0.38, length - 0.1 * t, face.hair_form, random)
             fall[:, 0] += bow[-1, 0] - fall[0, 0]
             strands.append(mirror(np.concatenate([bow, fall]), side))
         _stroke_tones(canvas, strands, face.hair_rgb, 0.028)
+    if not face.bangs:
+        canvas.stroke(
+            [np.array([(part, -1.60), (part, hairline)])], mix(face.hair_rgb * 0.6, face.skin_colour, 0.35), 0.022
+        )
 
 
 def _draw_bangs(canvas: Canvas, face: Face, random: np.random.Generator) -> None:
@@ -163,7 +218,16 @@ def _draw_bangs(canvas: Canvas, face: Face, random: np.random.Generator) -> None
     ends = -0.34 + 0.10 * np.abs(x) + 0.035 * np.where(np.arange(19) % 2, 1, -1)
     top = curve([(-0.92, -0.42), (-0.80, -1.10), (0, -1.40), (0.80, -1.10), (0.92, -0.42)])
     canvas.fill(np.concatenate([top, np.stack([x, ends], axis=1)[::-1]]), face.hair_rgb)
-    strands = [curve([(0.75 * end, -1.36 + 0.3 * end**2), (end * 0.98, -0.9), (end + random.normal(0, 0.02), -0.36 + 0.1 * abs(end))]) for end in random.uniform(-0.84, 0.84, 44)]
+    strands = [
+        curve(
+            [
+                (0.75 * end, -1.36 + 0.3 * end**2),
+                (end * 0.98, -0.9),
+                (end + random.normal(0, 0.02), -0.36 + 0.1 * abs(end)),
+            ]
+        )
+        for end in random.uniform(-0.84, 0.84, 44)
+    ]
     _stroke_tones(canvas, strands, face.hair_rgb, 0.028)
 
 
@@ -172,7 +236,9 @@ def _draw_curly_front(canvas: Canvas, face: Face, random: np.random.Generator) -
     rows = [top * (1.03, 1.0) + (0, -0.10), top * (0.99, 1.0) + (0, -0.30), top[4:-4] * (0.9, 1.0) + (0, -0.48)]
     centres = np.concatenate(rows)
     if face.hair_length == "long":
-        falls = [(side * (1.08 + 0.08 * (k % 2)), y) for k, y in enumerate(np.linspace(-0.2, 1.7, 9)) for side in (-1, 1)]
+        falls = [
+            (side * (1.08 + 0.08 * (k % 2)), y) for k, y in enumerate(np.linspace(-0.2, 1.7, 9)) for side in (-1, 1)
+        ]
         centres = np.concatenate([centres, falls])
     centres = centres + random.normal(0, 0.025, centres.shape)
     _draw_curls(canvas, face, random, centres, 0.165, 1.0)
@@ -182,7 +248,10 @@ def _draw_tied(canvas: Canvas, face: Face, random: np.random.Generator) -> None:
     line = np.array(_hairline(face)) * (1.0, 1.02)
     shape = np.concatenate([curve(CROWN * 0.99), [(0.92, -0.1)], curve(line), [(-0.92, -0.1)]])
     canvas.fill(shape, face.hair_rgb)
-    strands = [np.array([(x * 0.9, -1.0 + 0.22 * x**2), (x * 0.72, -1.32), (x * 0.3, -1.58)]) for x in random.uniform(-0.95, 0.95, 44)]
+    strands = [
+        np.array([(x * 0.9, -1.0 + 0.22 * x**2), (x * 0.72, -1.32), (x * 0.3, -1.58)])
+        for x in random.uniform(-0.95, 0.95, 44)
+    ]
     _stroke_tones(canvas, strands, face.hair_rgb, 0.026)
     canvas.stroke([np.array([(0, -1.62), (0, -1.0)])], mix(face.hair_rgb, face.skin_colour, 0.5), 0.03)
 
@@ -195,7 +264,10 @@ def _draw_braid(canvas: Canvas, face: Face, side: int) -> None:
         for turn in (-1, 1):
             knot = ellipse(0, 0, 0.135, 0.205, 14)
             tilt = 0.55 * turn
-            knot = knot @ np.array([[np.cos(tilt), np.sin(tilt)], [-np.sin(tilt), np.cos(tilt)]]) + (x + 0.085 * turn, y + 0.11 * (turn > 0))
+            knot = knot @ np.array([[np.cos(tilt), np.sin(tilt)], [-np.sin(tilt), np.cos(tilt)]]) + (
+                x + 0.085 * turn,
+                y + 0.11 * (turn > 0),
+            )
             canvas.fill(knot, face.hair_rgb * (1.12 if (index % 2) ^ (turn > 0) else 0.88))
             canvas.stroke([knot], face.hair_rgb * 0.5, 0.022, closed=True)
     canvas.fill(ellipse(side * 0.82, 2.36, 0.10, 0.07, 12), (208, 60, 90))
@@ -210,12 +282,16 @@ def draw_hat(canvas: Canvas, face: Face) -> None:
     if face.backdrop % 2:
         ribs = [curve([(x, -0.75), (x * 0.96, -1.2), (x * 0.62, -1.68)]) for x in np.linspace(-0.95, 0.95, 12)]
         canvas.stroke(ribs, colour * 0.78, 0.03)
-        band = np.concatenate([curve([(-1.15, -0.56), (0, -0.72), (1.15, -0.56)]), curve([(1.15, -0.92), (0, -1.08), (-1.15, -0.92)])])
+        band = np.concatenate(
+            [curve([(-1.15, -0.56), (0, -0.72), (1.15, -0.56)]), curve([(1.15, -0.92), (0, -1.08), (-1.15, -0.92)])]
+        )
         canvas.fill(band, colour * 0.72 + 20)
         canvas.fill(ellipse(0, -1.94, 0.2, 0.17), mix(colour, (255, 255, 255), 0.35))
     else:
         seams = [curve([(x, -0.8), (x * 0.9, -1.3), (0, -1.86)]) for x in (-0.55, 0.0, 0.55)]
         canvas.stroke(seams, colour * 0.7, 0.025)
-        peak = curve([(-0.98, -0.72), (-0.86, -0.54), (0, -0.42), (0.86, -0.54), (0.98, -0.72), (0, -0.92)], closed=True)
+        peak = curve(
+            [(-0.98, -0.72), (-0.86, -0.54), (0, -0.42), (0.86, -0.54), (0.98, -0.72), (0, -0.92)], closed=True
+        )
         canvas.fill(peak, colour * 0.58)
         canvas.fill(ellipse(0, -1.88, 0.07, 0.05), colour * 0.58)

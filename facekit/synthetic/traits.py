@@ -1,7 +1,7 @@
 """What can be said about one drawn face: a dataclass of traits, and the colours that its words stand for.
 
-The trap this prevents: a label that no pixel shows. Whatever a dataset's row says about a face is read from the same record
-that the drawing is made from. The words for skin and sex are the datasets' labels, not facts about people.
+The trap this prevents: a label that no pixel shows. Whatever a dataset's row says about a face is read from the same
+record that the drawing is made from. The words for skin and sex are the datasets' labels, not facts about people.
 """
 
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ SHAPES = ("oval", "round", "heart")
 # Lightest and darkest shade of each word for skin.
 SKIN = {
     "white": ((250, 222, 204), (226, 176, 148)),
-    "asian": ((248, 218, 180), (220, 174, 128)),
+    "asian": ((247, 218, 190), (222, 178, 142)),
     "brown": ((204, 152, 112), (146, 98, 68)),
     "black": ((134, 88, 62), (72, 46, 35)),
 }

@@ -1,0 +1,90 @@
+# Two commands: `make reports` and `make test`. Settings stand behind the target or in the environment:
+#   make smile PROFILE=laptop DATA=../shared/data/facehack WEIGHTS=imagenet SET="epochs=3 batch_size=16"
+PYTHON ?= python3
+PROFILE ?= sample
+DATA ?=
+WEIGHTS ?=
+SET ?=
+export PROFILE DATA WEIGHTS SET
+
+TASKS := $(sort $(basename $(notdir $(wildcard notebooks/*.ipynb))))
+PROFILES := sample laptop report full
+BIN := .venv/bin
+READY := .venv/ready
+
+# One line and an exit status, said before anything is made: $(error) is the only way in which make adds no second line.
+can_run = $(shell command -v "$(PYTHON)")
+good_python = $(shell "$(PYTHON)" -c 'import sys; print("yes" if (3, 11) <= sys.version_info[:2] <= (3, 13) else sys.version.split()[0])' 2>&1 | tail -n 1)
+has_venv = $(shell "$(PYTHON)" -c 'import ensurepip, venv' 2>/dev/null && echo yes)
+define check_python
+$(if $(can_run),,$(error $(PYTHON) is not there; install Python 3.11, 3.12 or 3.13, or name one: make PYTHON=python3.12 $(MAKECMDGOALS)))
+$(if $(filter yes,$(good_python)),,$(error $(PYTHON) is Python $(good_python); expected 3.11, 3.12 or 3.13; name one: make PYTHON=python3.12 $(MAKECMDGOALS)))
+$(if $(has_venv),,$(error $(PYTHON) lacks venv or ensurepip; on Debian and Ubuntu install the package python3-venv))
+endef
+ifneq (,$(filter $(TASKS),$(MAKECMDGOALS)))
+$(if $(filter $(PROFILE),$(PROFILES)),,$(error unknown profile '$(PROFILE)'; expected one of $(PROFILES)))
+endif
+
+.PHONY: help reports test check lab sample format constraints gpu clean $(TASKS)
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
+	@for task in $(TASKS); do printf '  make %-12s %s\n' "$$task" "Run this experiment; PROFILE=, DATA=, WEIGHTS= and SET= change it"; done
+
+reports: $(READY) sample ## Run every experiment on drawn faces and say where the reports are
+	@for task in $(TASKS); do $(BIN)/facekit run "$$task" --profile sample || exit 1; done
+	@printf 'The reports are here:\n'; for task in $(TASKS); do printf '  %s\n' "$(CURDIR)/reports/sample/$$task/$$task.html"; done
+
+test: check ## Do all the testing: lint, checks, tests, and every committed sample report run again and compared
+	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -o addopts= --nbval-lax --nbval-current-env reports/sample
+
+check: $(READY) ## Lint, format, notebooks without outputs, results within what is expected
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/facekit check
+
+lab: $(READY) ## Open the notebooks in JupyterLab
+	$(BIN)/jupyter-lab notebooks
+
+sample: $(READY) ## Draw the sample data
+	@$(BIN)/facekit data sample
+
+format: $(READY) ## Bring code and notebooks into the house's form
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+$(TASKS): $(READY)
+	@set -f; $(BIN)/facekit run $@ --profile "$$PROFILE" \
+	  $${DATA:+--data "$$DATA"} $${WEIGHTS:+--weights "$$WEIGHTS"} $${SET:+--set $$SET}
+
+$(READY): requirements.txt requirements-dev.txt constraints.txt pyproject.toml
+	$(check_python)
+	@echo "installing packages into .venv; this takes some minutes, and is done again only when the requirements change"
+	@test -x $(BIN)/python || "$(PYTHON)" -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt -c constraints.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@touch $@
+
+gpu: $(READY) ## Put TensorFlow with NVIDIA's libraries into .venv in place of the CPU wheel (Linux)
+	$(BIN)/python -m pip uninstall --yes tensorflow-cpu tensorflow
+	$(BIN)/python -m pip install -r requirements-gpu.txt -c constraints.txt
+
+constraints: ## Resolve anew what the requirements bring along, in a clean environment; use PYTHON=python3.11, the oldest
+	$(check_python)
+	rm -rf .facekit/resolve
+	"$(PYTHON)" -m venv .facekit/resolve
+	.facekit/resolve/bin/python -m pip install --quiet --disable-pip-version-check --dry-run --ignore-installed \
+	  --report .facekit/resolve/report.json -r requirements-dev.txt -r requirements-gpu.txt
+	@printf '# Made by `make constraints`: every package that the requirements bring along.\n' > constraints.txt
+	@.facekit/resolve/bin/python -c 'import json; print("\n".join(sorted("{name}=={version}".format(**row["metadata"]) for row in json.load(open(".facekit/resolve/report.json"))["install"])))' >> constraints.txt
+	rm -rf .facekit/resolve
+
+clean: ## Remove .venv and what can be made again; downloaded data stays
+	rm -rf .venv *.egg-info .pytest_cache .ruff_cache build
+	find . -name __pycache__ -prune -exec rm -rf {} +
+	if [ -d .facekit ]; then find .facekit -mindepth 1 -maxdepth 1 ! -name data -exec rm -rf {} +; fi
+	rm -rf .facekit/data/sample
+
+.DEFAULT:
+	$(error no target '$@'; the experiments are: $(TASKS); `make help` lists every target)
