@@ -25,7 +25,7 @@ ifneq (,$(filter $(TASKS),$(MAKECMDGOALS)))
 $(if $(filter $(PROFILE),$(PROFILES)),,$(error unknown profile '$(PROFILE)'; expected one of $(PROFILES)))
 endif
 
-.PHONY: help reports test check lab sample format constraints gpu clean $(TASKS)
+.PHONY: help reports test check lab sample table format constraints gpu clean $(TASKS)
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -43,12 +43,16 @@ check: $(READY) ## Lint, format, notebooks without outputs, results within what 
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/facekit check
+	@if [ -n "$$CI" ]; then $(BIN)/python -m facekit.readme_table --check; fi  # your own runs may differ in a digit
 
 lab: $(READY) ## Open the notebooks in JupyterLab
 	$(BIN)/jupyter-lab notebooks
 
 sample: $(READY) ## Draw the sample data
 	@$(BIN)/facekit data sample
+
+table: $(READY) ## Write the table published against reproduced into README.md
+	@$(BIN)/python -m facekit.readme_table
 
 format: $(READY) ## Bring code and notebooks into the house's form
 	$(BIN)/ruff check --fix .

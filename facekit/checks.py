@@ -77,7 +77,7 @@ def check_references(reports: Path | None = None, notebooks: Path | None = None)
     """Return what is wrong with the executed notebooks of profile sample, which nbval compares; one line each."""
     folder = (reports or project_root() / "reports") / "sample"
     problems = []
-    for path in sorted(folder.glob("*/*.ipynb")):
+    for path in sorted(folder.glob("[!.]*/*.ipynb")):
         source = (notebooks or notebooks_folder()) / path.name
         notebook = nbformat.read(path, as_version=4)
         place = f"reports/sample/{path.parent.name}/{path.name}"
@@ -141,3 +141,13 @@ def _compare(row: Expected, found: dict[str, float | None]) -> str:
     if value is None or not row.low <= value <= row.high:
         return f"{row.metric} is {value}, expected {row.low} to {row.high}"
     return ""
+
+
+def compare_expected(run: Any) -> dict[str, bool]:
+    """Return, for each metric that a run's profile expects, whether the run lies within its range.
+
+    Args:
+        run: a record.Run with its metrics.
+    """
+    found = {metric.name: metric.value for metric in run.metrics}
+    return {row.metric: not _compare(row, found) for row in read_profile(run.task, run.profile).expected}

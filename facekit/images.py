@@ -22,6 +22,7 @@ from facekit.errors import ParameterError, PictureError
 
 # Only what photographs come in: Pillow also knows EPS, which starts Ghostscript, and formats that nobody looks after.
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
+SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm")
 # A telephone of 50 megapixels writes 8,160 x 6,144; decoded, 64 million pixels are 192 MB.
 MAXIMUM_PIXELS = 64_000_000
 # Part of a cache's name: raise it when the same file gives other pixels than before.
@@ -77,6 +78,22 @@ def read_picture(path: str | os.PathLike, size: tuple[int, int] | None = None) -
                 mend="fetch the file again",
             ) from error
     return picture if size is None else resize_picture(picture, size)
+
+
+def list_pictures(folder: str | os.PathLike) -> list[str]:
+    """Return the names of the picture files in a folder, sorted; other files are passed over.
+
+    Args:
+        folder: is not searched deeper.
+
+    Raises:
+        PictureError: no such folder, or no picture in it.
+    """
+    folder = Path(folder)
+    names = sorted(path.name for path in folder.glob("*") if path.suffix.lower() in SUFFIXES)
+    if not names:
+        raise PictureError(f"{folder}: no picture", expected=f"files that end in {', '.join(SUFFIXES)}")
+    return names
 
 
 def resize_picture(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:

@@ -42,18 +42,21 @@ def describe_machine() -> dict[str, Any]:
 
 
 def _measure_memory() -> int | None:
-    """Return the peak in MiB of this process and its children, finished ones or those still running."""
+    """Return the peak in MiB of this process, and what its children hold now.
+
+    Finished children are not asked: a forked one counts its parent's memory as its own until it starts its program.
+    """
     try:
         import resource
     except ImportError:  # Windows
         return None
     unit = 1 if sys.platform == "darwin" else 1024  # bytes there, KiB elsewhere
-    own, finished = (resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
     running = 0
     for child in psutil.Process().children(recursive=True):
         with contextlib.suppress(psutil.Error):
             running += child.memory_info().rss
-    return round((own * unit + max(finished * unit, running)) / 2**20)
+    return round((own + running) / 2**20)
 
 
 def _describe_device() -> dict[str, Any]:

@@ -88,8 +88,8 @@ def load_published(task: str | None = None, path: Path | None = None) -> list[Cl
         ParameterError: an unknown task.
         DataError: the file does not hold what it must.
 
-    >>> [claim.value for claim in load_published("smile") if claim.id == "combined-accuracy"]
-    [0.7920546244568591]
+    >>> [claim.chosen_on for claim in load_published("smile") if claim.id == "combined-accuracy"]
+    ['test']
     """
     experiments = load_experiments(path or project_root() / "reports" / "published.yaml")
     if task is not None and task not in TASKS:
@@ -263,8 +263,8 @@ def tabulate_published(task: str, rows: list[dict], metrics: list[dict], compari
 def format_value(value: float | None) -> str:
     """Return a number as a reader wants it: four decimals, none where it is whole.
 
-    >>> format_value(0.7920546244568591), format_value(118000.0), format_value(None)
-    ('0.7921', '118,000', '')
+    >>> format_value(2 / 3), format_value(118000.0), format_value(None)
+    ('0.6667', '118,000', '')
     """
     if value is None:
         return ""

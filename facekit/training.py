@@ -79,6 +79,7 @@ def configure_device(*, seed: int, gpu_memory_mb: int = 0, mixed_precision: bool
     """
     import tensorflow as tf
 
+    keras.backend.clear_session()  # else what earlier networks left behind adds up
     keras.utils.set_random_seed(seed)
     gpus = tf.config.list_physical_devices("GPU")
     if gpus and gpu_memory_mb:
@@ -211,10 +212,13 @@ def predict_heads(model: keras.Model, batches: Batches, *, flips: bool = False) 
     parts: dict[str, list[np.ndarray]] = {}
     for index in range(len(batches)):
         pictures, _ = batches.read_batch(0, index)
+        n = len(pictures)
+        # A last batch of another size would cost more than it does filled up: the graph is traced anew for it.
+        pictures = np.resize(pictures, (batches.batch_size, *pictures.shape[1:]))
         outputs = model.predict_on_batch(pictures)
         mirrored = model.predict_on_batch(pictures[:, :, ::-1]) if flips else outputs
         for name in outputs:
-            parts.setdefault(name, []).append((outputs[name] + mirrored[name]) / 2)
+            parts.setdefault(name, []).append((outputs[name][:n] + mirrored[name][:n]) / 2)
     return {name: np.concatenate(values) for name, values in parts.items()}
 
 

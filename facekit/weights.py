@@ -25,7 +25,7 @@ _COUNTED = re.compile(
     r"(activation|average_pooling2d|batch_normalization|concatenate|conv2d|max_pooling2d|zero_padding2d)(?:_(\d+))?"
 )
 # What h5py raises for a file that is damaged or made to confuse.
-_UNREADABLE = (OSError, RuntimeError, KeyError, TypeError, ValueError, AttributeError)
+_UNREADABLE = (OSError, RuntimeError, SystemError, KeyError, TypeError, ValueError, AttributeError)
 
 
 def hash_file(path: str | os.PathLike) -> str:
@@ -83,23 +83,23 @@ def check_weights_file(path: str | os.PathLike, sha256: str | None = None) -> st
         WeightsError: missing, another digest, no HDF5, or with soft or external links, external or virtual datasets.
     """
     digest = check_digest(path, sha256)
-    inside = "weights inside the file itself"
 
-    def refuse_link(name, link):
-        if not isinstance(link, h5py.HardLink):
-            raise WeightsError(f"{path}: {name!r} is a {type(link).__name__}", expected=inside)
+    # What these return ends the visit; an exception would be lost in HDF5's own code.
+    def describe_link(name, link):
+        return None if isinstance(link, h5py.HardLink) else f"{name!r} is a {type(link).__name__}"
 
-    def refuse_storage(name, item):
+    def describe_storage(name, item):
         if isinstance(item, h5py.Dataset) and (item.external or item.is_virtual):
-            kind = "an external" if item.external else "a virtual"
-            raise WeightsError(f"{path}: {name!r} is {kind} dataset", expected=inside)
+            return f"{name!r} is {'an external' if item.external else 'a virtual'} dataset"
+        return None
 
     try:
         with h5py.File(path, "r") as file:
-            file.visititems_links(refuse_link)
-            file.visititems(refuse_storage)
+            outside = file.visititems_links(describe_link) or file.visititems(describe_storage)
     except _UNREADABLE as error:
         raise WeightsError(f"{path}: not a readable HDF5 file ({error})", expected="a .weights.h5 file") from error
+    if outside:
+        raise WeightsError(f"{path}: {outside}", expected="weights inside the file itself")
     return digest
 
 

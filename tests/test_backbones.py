@@ -167,7 +167,7 @@ def test_width_and_network_must_be_those_of_the_file(saved, built):
     with pytest.raises(WeightsError, match="'conv1' has weights of shape 3x3x3x8; expected 3x3x3x32"):
         load_backbone_weights(full, "MobileNet", str(saved))
     assert is_same(before, full)
-    with pytest.raises(WeightsError, match="weights of another network, with none for 40 layers"):
+    with pytest.raises(WeightsError, match="weights of another network, with none for 39 layers, such as 'bn1'"):
         load_backbone_weights(built("ResNet18"), "ResNet18", str(saved))
 
 
@@ -275,6 +275,11 @@ def make_older_layout(file, other):
     file.move("layers", "model_weights")
 
 
+def make_circle(file, other):
+    file["layers/conv2d/sub"] = file["layers"]
+    del file["layers/conv2d/vars"]
+
+
 def make_gap(file, other):
     file.move(KERNEL, "layers/conv2d/vars/1")
 
@@ -295,6 +300,7 @@ def make_gap(file, other):
         (make_further_layer, "another network, with 1 unknown layers, such as 'predictions'"),
         (make_unnamed_layer, "'conv2d' without a layer name"),
         (make_older_layout, "no group 'layers'"),
+        (make_circle, "another network, with none for 1 layers, such as 'conv1'"),
         (make_gap, "cannot be read"),
     ],
 )

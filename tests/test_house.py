@@ -14,8 +14,8 @@ from facekit.folders import project_root
 PACKAGE = project_root() / "facekit"
 # A room imports only rooms above it.
 ROOMS = """errors folders manifests fetch images tables verify datasets synthetic audit splits balance augment batches
-smallnets torchfiles weights backbones models features training bootstrap metrics ranking explain plots published record
-parameters executed runner checks readme_table predict site demo data_commands cli""".split()
+smallnets torchfiles weights backbones models features training bootstrap metrics ranking explain plots published
+machine record pretrain parameters executed runner checks readme_table predict site demo data_commands cli""".split()
 MAXIMUM_LINES = 400
 
 

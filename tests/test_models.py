@@ -64,7 +64,8 @@ def test_every_kind_of_head_and_the_auxiliary_input():
     assert 0 < outputs["attributes"].min() <= outputs["attributes"].max() < 1
     names = [layer.name for layer in model.layers]
     added = ["dense_1", "dense_1_batchnorm", "dense_1_relu", "dense_1_dropout", "dense_2"]
-    assert names[names.index("dense_1") :] == [*added, "popularity", "is_female", "attributes", "age"]
+    assert names[names.index("dense_1") : -4] == added
+    assert sorted(names[-4:]) == ["age", "attributes", "is_female", "popularity"]
     assert model.get_layer("dense_1").kernel.shape == (256 + 7, 16)
     assert model.get_layer("dense_2").activation is keras.activations.linear
     inputs["auxiliary"] += 1
@@ -82,7 +83,6 @@ def test_model_is_flat_and_its_backbone_can_be_taken_out():
     assert count_parameters(model) == {"total": 219_315, "trainable": 213_843, "frozen_layers": 0}
 
 
-@pytest.mark.filterwarnings("ignore")
 def test_mixed_precision_leaves_the_outputs_in_32_bits():
     keras.mixed_precision.set_global_policy("mixed_bfloat16")
     try:
@@ -143,6 +143,8 @@ def test_impossible_head_or_step_is_refused(make, message):
 def test_frozen_backbone_stays_and_the_head_moves(name):
     size = BACKBONES[name].minimum_size
     model = build_model(make_spec(backbone=name, input_size=(size, size), alpha=1.0, frozen_layers=-1))
+    # From zero even the smallest step shows: random networks say little.
+    model.get_layer("smile").set_weights([np.zeros((model.get_layer("pooled").output.shape[-1], 3)), np.zeros(3)])
     before = copy_weights(model.layers)
     train_step(model, *make_batch(size, n=2))
     assert list_moved(before, model.layers) == {"smile/kernel", "smile/bias"}
@@ -266,7 +268,7 @@ def test_description_is_json_without_code(trained, folder):
         ({"spec": {"alpha": 1e9}}, "alpha 1000000000.0; expected at most 2.0"),
         ({"spec": {"run": "os.system"}}, "Unexpected keyword argument"),
         ({"spec": {"dense": [{"units": 10**9}]}}, "dense units 1000000000"),
-        ({"spec": {"dense": []}}, "unknown layers, such as 'dense_2'"),
+        ({"spec": {"dense": []}}, "with 2 unknown layers, such as 'dense_2"),
         ({"spec": {"heads": [{"name": "smile", "kind": "binary", "lambda": "x"}]}}, "Unexpected keyword argument"),
     ],
 )

@@ -172,8 +172,8 @@ def test_the_kernel_is_this_interpreter(tmp_path, monkeypatch):
         json.dumps({"argv": ["/nowhere/python"], "display_name": "x", "language": "python"})
     )
     monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "jupyter"))
-    write_notebook(tmp_path, "import sys\nprint(sys.executable)")
-    assert read_text(run_tiny(tmp_path)).strip() == sys.executable
+    write_notebook(tmp_path, f"import sys\nprint(sys.executable == {sys.executable!r})")
+    assert read_text(run_tiny(tmp_path)) == "True\n"
 
 
 class OutsideRequests(HTMLParser):

@@ -83,7 +83,9 @@ def draw_head(canvas: Canvas, face: Face) -> None:
     canvas.shade(
         mirror([(-0.7, chin - 0.04), (0.7, chin - 0.04), (0.9, chin + 0.4), (-0.9, chin + 0.4)], 1), 0.62, 0.1, "head"
     )
-    blush = np.array((1.02, 0.95, 0.95)) if not face.rosy else np.array((1.10, 0.66, 0.71))
+    blush = np.array((1.02, 0.95, 0.95))
+    if face.rosy:
+        blush = np.array((1.10, 0.66, 0.71) if skin.mean() > 95 else (1.50, 0.85, 0.88))
     lift = 0.10 * face.smile
     for side in (-1, 1):
         canvas.shade(

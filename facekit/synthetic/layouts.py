@@ -177,7 +177,7 @@ def _film_frames(random: np.random.Generator, persons: list[Face], label: str, c
             shown = str(random.choice([other for other in people.SMILE_LABELS if other != label]))
         frame = people.film_webcam(random, persons[int(random.integers(len(persons)))], shown)
         frames.append(frame)
-        while random.random() < 0.2:
+        while random.random() < 0.03:
             frame = replace(frame, shift_x=frame.shift_x + float(random.normal(0, 0.002)), noise=frame.noise * 1.01)
             frames.append(frame)
     return frames[:count]

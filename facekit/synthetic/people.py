@@ -205,14 +205,16 @@ def film_webcam(random: np.random.Generator, person: Face, shown: str) -> Face:
         random, {"neutral": 0.62, "open": 0.24, "frown": 0.10, "duck": 0.04}
     )
     face = express(random, person, expression)
+    scale = float(np.clip(person.scale * np.exp(random.normal(0, 0.11)), 0.5, 1.0))
     return replace(
         face,
-        roll=person.roll + float(random.normal(0, 4)),
-        yaw=float(np.clip(person.yaw + random.normal(0, 6), -24, 24)),
-        pitch=float(np.clip(person.pitch + random.normal(0, 5), -12, 12)),
-        scale=person.scale * float(np.exp(random.normal(0, 0.05))),
-        shift_x=person.shift_x + float(random.normal(0, 0.02)),
-        shift_y=person.shift_y + float(random.normal(0, 0.02)),
+        roll=person.roll + float(random.normal(0, 9)),
+        yaw=float(np.clip(person.yaw + random.normal(0, 10), -24, 24)),
+        pitch=float(np.clip(person.pitch + random.normal(0, 7), -12, 12)),
+        scale=scale,
+        shift_x=person.shift_x + float(random.normal(0, 0.045)),
+        # The mouth stays in the picture: without it, no label can be told.
+        shift_y=min(person.shift_y + float(random.normal(0, 0.045)), 0.45 - 0.52 * scale),
         eyes_closed=1.0 if random.random() < 0.1 else 0.0,
         gaze=face.gaze if face.smirk else float(np.clip(random.normal(0, 0.4), -1, 1)),
     )

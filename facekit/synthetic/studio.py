@@ -169,10 +169,11 @@ def write_contact_sheet(path: str | os.PathLike, seed: int = 0, *, side: int = 1
     for index, name in enumerate(TRAITS):
         random = np.random.default_rng((seed, 106, index))
         # Every second person is a man where the trait leaves that open.
+        skin = choose(random, {"white": 0.4, "asian": 0.2, "brown": 0.2, "black": 0.2})
         base = Face(
-            skin=choose(random, {"white": 0.4, "asian": 0.2, "brown": 0.2, "black": 0.2}),
+            skin=skin,
             skin_depth=float(random.random()),
-            hair_colour=choose(random, {"brown": 0.5, "black": 0.5}),
+            hair_colour="brown" if skin == "white" else "black",
             backdrop=int(random.integers(2**31)),
             detail=int(random.integers(2**31)),
             light_side=float(random.uniform(-1, 1)),
