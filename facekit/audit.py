@@ -64,9 +64,7 @@ def hash_pictures(
     name = hashlib.sha256(str(root.resolve()).encode()).hexdigest()[:16]
     file = folder / f"hashes-{DECODER_VERSION}-{name}.csv"
     with FileLock(file.with_suffix(".lock")):
-        known = (
-            pd.read_csv(file, dtype={"path": str, "phash": np.uint64}, keep_default_na=False) if file.exists() else None
-        )
+        known = pd.read_csv(file, dtype={"path": str, "phash": np.uint64}, keep_default_na=False) if file.exists() else None
         wanted = pd.DataFrame([_read_state(root, path) for path in paths.unique()], columns=_STATE)
         rows = wanted.merge(known, on=_STATE) if known is not None else wanted.iloc[:0]
         missing = wanted.path[~wanted.path.isin(rows.path)]
@@ -174,9 +172,7 @@ def audit_splits(table: pd.DataFrame, hashes: pd.DataFrame, target: str | None =
     split = table[table.split != ""]
     crossing = [list(rows.path) for _, rows in equal if rows.split[rows.split != ""].nunique() > 1]
     splits_of_group = split.groupby("group", sort=False).split.nunique()
-    people = [
-        getattr(group, "item", lambda group=group: group)() for group in splits_of_group.index[splits_of_group > 1]
-    ]
+    people = [getattr(group, "item", lambda group=group: group)() for group in splits_of_group.index[splits_of_group > 1]]
     near = _name_near(split)
     named = {
         "cross_split_duplicates": crossing,

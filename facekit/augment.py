@@ -199,9 +199,7 @@ class ImageDataGenerator:
             ParameterError: `x` has not three dimensions.
         """
         if x.ndim != 3:
-            raise ParameterError(
-                f"a picture of shape {x.shape}", expected="three dimensions; give one picture at a time"
-            )
+            raise ParameterError(f"a picture of shape {x.shape}", expected="three dimensions; give one picture at a time")
         get = transform_parameters.get
         channels_first = self.data_format == "channels_first"
         x = np.moveaxis(x, 0, 2) if channels_first else x

@@ -217,14 +217,10 @@ def load_backbone_weights(
     return {"source": weights, "sha256": digest}
 
 
-def _load_file(
-    backbone: keras.Model, name: str, path: Path, *, partial: bool = False, sha256: str | None = None
-) -> str:
+def _load_file(backbone: keras.Model, name: str, path: Path, *, partial: bool = False, sha256: str | None = None) -> str:
     if path.suffix in (".pth", ".pt", ".safetensors"):
         if name != "ResNet18":
-            raise WeightsError(
-                f"{path}: a PyTorch file for {name}", expected="a .weights.h5 file; PyTorch's for ResNet18 only"
-            )
+            raise WeightsError(f"{path}: a PyTorch file for {name}", expected="a .weights.h5 file; PyTorch's for ResNet18 only")
         digest = check_digest(path, sha256)
         arrays = convert_resnet18(read_torch_file(path), list_shapes(backbone.layers), path)
     else:
@@ -234,9 +230,7 @@ def _load_file(
     return digest
 
 
-def convert_resnet18(
-    state: dict[str, np.ndarray], shapes: dict[str, list[tuple]], path="state dictionary"
-) -> dict[str, list]:
+def convert_resnet18(state: dict[str, np.ndarray], shapes: dict[str, list[tuple]], path="state dictionary") -> dict[str, list]:
     """Turn torchvision's ResNet18 parameters into Keras' order of names and axes.
 
     Args:
@@ -250,9 +244,7 @@ def convert_resnet18(
     Raises:
         WeightsError: a parameter is missing, unknown or of another shape.
     """
-    rest = {
-        key: value for key, value in state.items() if not key.startswith("fc.") and "num_batches_tracked" not in key
-    }
+    rest = {key: value for key, value in state.items() if not key.startswith("fc.") and "num_batches_tracked" not in key}
     names = {key.rpartition(".")[0].replace(".", "_"): key.rpartition(".")[0] for key in rest}
     arrays = {}
     for layer, expected in shapes.items():
@@ -316,7 +308,5 @@ def _load_imagenet(backbone: keras.Model, name: str, row: Backbone, alpha: float
     try:
         backbone.load_weights(path)
     except (ValueError, KeyError, TypeError) as error:
-        raise WeightsError(
-            f"{path}: {error}", expected=f"the ImageNet weights of {name}", mend="delete the file"
-        ) from error
+        raise WeightsError(f"{path}: {error}", expected=f"the ImageNet weights of {name}", mend="delete the file") from error
     return digest

@@ -29,9 +29,7 @@ def compute_class_weights(table: pd.DataFrame, target: str, classes: tuple[str, 
     return compute_class_weight("balanced", classes=np.array(classes), y=labels.to_numpy())
 
 
-def oversample(
-    table: pd.DataFrame, target: str, classes: tuple[str, ...], minimum: int, *, seed: int
-) -> pd.DataFrame:
+def oversample(table: pd.DataFrame, target: str, classes: tuple[str, ...], minimum: int, *, seed: int) -> pd.DataFrame:
     """Bring every class to at least `minimum` training rows by copies, which augmentation then makes differ.
 
     The copies of a class are spread evenly: no row is copied a second time before every row was copied once.

@@ -30,9 +30,7 @@ def add_data_parser(subparsers) -> None:
     command = commands.add_parser("fetch", help="download a dataset or weights, or print the steps to get them")
     command.add_argument("name", help="a name that `facekit data list` shows")
     command.add_argument("--root", help="the folder to fill (default: FACEKIT_DATA, or .facekit/data/NAME)")
-    command.add_argument(
-        "--file", action="append", default=[], help="weights: only this file; may be given several times"
-    )
+    command.add_argument("--file", action="append", default=[], help="weights: only this file; may be given several times")
     command.set_defaults(function=fetch)
 
     command = commands.add_parser("verify", help="decode every picture, compare counts, list every problem")

@@ -22,13 +22,19 @@ NOISE = re.compile(
     r"|\s*$)"
 )
 
-# The lab template without its scripts, and a policy that forbids whatever would still be asked for from outside.
-TEMPLATE = """
+# The lab template with the alternative texts that it drops, without its scripts, and with a policy that forbids whatever would still be asked for from outside.
+TEMPLATE = r"""
 {%- extends 'lab/index.html.j2' -%}
 {%- block html_head_js -%}
 <meta http-equiv="Content-Security-Policy"
  content="default-src 'none'; img-src data:; font-src data:; style-src 'unsafe-inline'">
 {%- endblock -%}
+{%- block data_png scoped -%}
+<div class="jp-RenderedImage jp-OutputArea-output" tabindex="0">
+<img src="data:image/png;base64,{{ output.data['image/png'] | replace("\n", "") }}"
+ alt="{{ (output | get_metadata('alt', 'image/png') or cell | get_metadata('alt') or 'figure') | escape_html }}">
+</div>
+{%- endblock data_png -%}
 {%- block jupyter_widgets -%}{%- endblock -%}
 {%- block html_head_js_mathjax -%}{%- endblock -%}
 {%- block html_head_js_mermaidjs -%}{%- endblock -%}

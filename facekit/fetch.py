@@ -64,9 +64,7 @@ def fetch_dataset(name: str, target: Path, *, only: Iterable[str] = (), progress
     manifest = load_manifest(name)
     source = manifest.source
     if isinstance(source, PageSource):
-        raise DataError(
-            f"{name} is given out on {source.url} only", mend=f"`facekit data fetch {name}` prints the steps"
-        )
+        raise DataError(f"{name} is given out on {source.url} only", mend=f"`facekit data fetch {name}` prints the steps")
     if isinstance(source, GitSource | UrlSource):
         return [fetch_archive(source, manifest.files, target, progress=progress)]
     known = {file.path: file for file in manifest.files if file.url}
@@ -86,9 +84,7 @@ def fetch_file(file: FixedFile, target: Path, *, progress: bool = True) -> Path:
     return path
 
 
-def fetch_archive(
-    source: GitSource | UrlSource, files: Iterable[FixedFile], target: Path, *, progress: bool = True
-) -> Path:
+def fetch_archive(source: GitSource | UrlSource, files: Iterable[FixedFile], target: Path, *, progress: bool = True) -> Path:
     """Download an archive, unpack it safely, check the files whose bytes are known, and only then name the folder.
 
     Args:
@@ -101,9 +97,7 @@ def fetch_archive(
         `target`.
     """
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise DataError(
-            f"{target} is not empty", expected="a new folder", mend="remove it, or name another with --root"
-        )
+        raise DataError(f"{target} is not empty", expected="a new folder", mend="remove it, or name another with --root")
     known = None if isinstance(source, GitSource) else _name_hash(source)
     # The address is part of the name, so that a changed commit never meets the archive of an earlier one.
     name = f"{hashlib.sha256(source.url.encode()).hexdigest()[:16]}-{source.url.rsplit('/', 1)[-1]}"

@@ -142,9 +142,7 @@ class Table(StrictModel):
     key: str
     columns: dict[str, Column]
     split: str = ""  # the rows' split where the table is one; empty where a column or nothing says it
-    pictures: tuple[str, ...] = Field(
-        default=(), strict=False
-    )  # e.g. Train/{ID}; the first whose folder is there holds
+    pictures: tuple[str, ...] = Field(default=(), strict=False)  # e.g. Train/{ID}; the first whose folder is there holds
     optional: bool = False
 
     @model_validator(mode="after")

@@ -286,9 +286,7 @@ def check_probabilities(y_true: np.ndarray, y_prob: np.ndarray, k: int | None = 
     y_prob = np.asarray(y_prob, dtype=np.float64)
     k = k or (y_prob.shape[-1] if y_prob.ndim else 0)
     if y_prob.shape != (len(y_true), k):
-        raise ParameterError(
-            f"probabilities of shape {y_prob.shape}", expected=f"({len(y_true)}, {k}), (rows, classes)"
-        )
+        raise ParameterError(f"probabilities of shape {y_prob.shape}", expected=f"({len(y_true)}, {k}), (rows, classes)")
     sums = y_prob.sum(axis=1)
     wrong = ~(np.isclose(sums, 1, atol=1e-2) & (y_prob >= 0).all(axis=1))
     if wrong.any():

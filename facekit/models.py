@@ -132,14 +132,10 @@ class ModelSpec:
         _check(self.preprocessing in styles, f"preprocessing {self.preprocessing!r}", f"one of {', '.join(styles[1:])}")
         _check(max(self.input_size) <= _LARGEST_SIDE, f"input size {self.input_size}", f"at most {_LARGEST_SIDE}")
         _check(self.alpha <= _LARGEST_ALPHA, f"alpha {self.alpha}", f"at most {_LARGEST_ALPHA}")
-        _check(
-            0 < len(names) == len(set(names)), f"heads {', '.join(names) or 'none'}", "one or more, of different names"
-        )
+        _check(0 < len(names) == len(set(names)), f"heads {', '.join(names) or 'none'}", "one or more, of different names")
         _check(0 <= self.auxiliary <= _LARGEST_LAYER, f"auxiliary {self.auxiliary}", f"0 to {_LARGEST_LAYER}")
         modes = ", ".join(BATCHNORM_MODES)
-        _check(
-            self.frozen_batchnorm in BATCHNORM_MODES, f"frozen_batchnorm {self.frozen_batchnorm!r}", f"one of {modes}"
-        )
+        _check(self.frozen_batchnorm in BATCHNORM_MODES, f"frozen_batchnorm {self.frozen_batchnorm!r}", f"one of {modes}")
         _check(self.l2 >= 0, f"l2 {self.l2}", "0 or more")
 
     @property
@@ -178,8 +174,7 @@ def build_model(spec: ModelSpec) -> keras.Model:
         x = _add_dense(x, step, f"dense_{number}")
     # In 16 bits a softmax rounds to 0 and its logarithm is lost; so the heads compute in 32 in any case.
     outputs = {
-        head.name: layers.Dense(head.units, ACTIVATIONS[head.kind], name=head.name, dtype="float32")(x)
-        for head in spec.heads
+        head.name: layers.Dense(head.units, ACTIVATIONS[head.kind], name=head.name, dtype="float32")(x) for head in spec.heads
     }
     try:
         model = keras.Model(inputs, outputs, name=re.sub(r"\W", "_", f"{spec.backbone}_model"))
@@ -306,9 +301,7 @@ def load_model(folder: str | os.PathLike) -> tuple[keras.Model, ModelSpec]:
     """
     content, path, _ = read_model_folder(folder)
     if content["holds"] != "model":
-        raise WeightsError(
-            f"{path}: holds a backbone alone", expected="a whole model", mend="use it as weights of a new run"
-        )
+        raise WeightsError(f"{path}: holds a backbone alone", expected="a whole model", mend="use it as weights of a new run")
     try:
         spec = TypeAdapter(ModelSpec).validate_json(json.dumps(content["spec"]), strict=True)
         model = build_model(spec)

@@ -258,9 +258,7 @@ def relate_data(text: str) -> str:
         ParameterError: there is no such folder.
     """
     if text and not Path(text).expanduser().is_dir():
-        raise ParameterError(
-            f"data '{text}' is no folder", expected="a dataset's folder", mend="see `facekit data list`"
-        )
+        raise ParameterError(f"data '{text}' is no folder", expected="a dataset's folder", mend="see `facekit data list`")
     return relate_path(text)
 
 

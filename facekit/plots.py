@@ -238,9 +238,7 @@ def plot_confusion(confusion: np.ndarray, classes: Sequence[str], title: str = "
 
 
 @style_figure
-def plot_calibration(
-    curves: dict[str, pd.DataFrame], title: str = "How often the model is right when it is so sure"
-) -> Figure:
+def plot_calibration(curves: dict[str, pd.DataFrame], title: str = "How often the model is right when it is so sure") -> Figure:
     """Draw reliability curves with their intervals, and below how many rows stand behind each point.
 
     Args:
@@ -255,9 +253,7 @@ def plot_calibration(
         colour = COLOURS[number]
         label = f"{name}: ECE {compute_ece(curve):.3f} (n = {curve['n'].sum():,})"
         look = {"color": colour, "linestyle": LINES[number % len(LINES)], "marker": MARKERS[number]}
-        places = (
-            curve["confidence"] + (number - (len(curves) - 1) / 2) * 0.006
-        )  # so that intervals do not hide each other
+        places = curve["confidence"] + (number - (len(curves) - 1) / 2) * 0.006  # so that intervals do not hide each other
         upper.vlines(places, curve["low"], curve["high"], color=colour, linewidth=1.2)
         upper.plot(places, curve["accuracy"], label=label, markersize=5, **look)
         centres = (np.ceil(curve["confidence"] * BINS) - 0.5) / BINS
@@ -348,9 +344,7 @@ def plot_thresholds(
     nearest = (curve["threshold"] - chosen).abs().idxmin()
     value = curve["value"].loc[nearest]
     panel.axvline(chosen, color=COLOURS[2], linestyle="--", linewidth=1)
-    panel.plot(
-        [chosen], [value], "D", color=COLOURS[1], markeredgecolor="black", label=f"chosen: {chosen:.3g} ({value:.3f})"
-    )
+    panel.plot([chosen], [value], "D", color=COLOURS[1], markeredgecolor="black", label=f"chosen: {chosen:.3g} ({value:.3f})")
     panel.set(xlabel="threshold", ylabel=ylabel)
     panel.legend(loc="best")
     figure.suptitle(title)

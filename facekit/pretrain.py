@@ -54,9 +54,7 @@ def train_sample_backbone(target: Path, *, count: int, epochs: int, seed: int) -
     fit = training.FitSettings(epochs, 0.003, "adamw", "cosine", weight_decay=0.01, seed=seed)
     validation = select("validation")
     with tempfile.TemporaryDirectory() as folder:
-        training.fit_model(
-            model, spec.heads, select("train", augment=augment, seed=seed), validation, fit, folder=Path(folder)
-        )
+        training.fit_model(model, spec.heads, select("train", augment=augment, seed=seed), validation, fit, folder=Path(folder))
         true = validation.targets["traits"]
         right = (training.predict_heads(model, validation)["traits"] > 0.5) == true
         made = {

@@ -35,9 +35,7 @@ class Claim(BaseModel):
     value: float | None = None
     unit: str | None = None
     metric: str | None = None
-    averaging: Literal["none", "macro", "micro", "weighted", "samples", "mean over attributes", "not said"] | None = (
-        None
-    )
+    averaging: Literal["none", "macro", "micro", "weighted", "samples", "mean over attributes", "not said"] | None = None
     n: int | None = None
     chosen_on: Literal["train", "validation", "test"] | None = None
     reproduced: str | None = None
@@ -212,9 +210,7 @@ def judge(claim: Claim, measured: dict | None, *, kind: str, remark: str = "") -
     return ("above" if (published < low) == measured["higher_is_better"] else "below"), why
 
 
-def compare_claims(
-    task: str, metrics: list[dict], comparisons: list[dict], *, kind: str, remark: str = ""
-) -> list[dict]:
+def compare_claims(task: str, metrics: list[dict], comparisons: list[dict], *, kind: str, remark: str = "") -> list[dict]:
     """Judge every figure and claim of an experiment (its settings are used, not judged).
 
     Args:

@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from PIL import Image
 
 from facekit.errors import DataError, ParameterError
 from facekit.folders import cache_folder
@@ -187,7 +188,8 @@ class Run:
         Returns:
             What a notebook shows when it is the last line of a cell.
         """
-        from IPython.display import Image, Markdown
+        from IPython.display import Image as Shown
+        from IPython.display import Markdown
 
         alt = alt or " ".join(figure.get_suptitle().split()) or name
         if (shows_faces or figure.get_gid() == FACES) and not self.show_photographs:
@@ -195,9 +197,13 @@ class Run:
             return Markdown(f"*{alt}: not shown, it holds photographs of people (`show_photographs` is off).*")
         buffer = io.BytesIO()
         figure.savefig(buffer, format="png", metadata={"Software": None})
+        if (
+            figure.get_gid() == FACES
+        ):  # a grid of faces is a large file; 256 colours make it a third, and nothing is lost to see
+            buffer = _reduce_colours(buffer)
         (self.folder / "figures").mkdir(exist_ok=True)
         (self.folder / "figures" / f"{name}.png").write_bytes(buffer.getvalue())
-        return Image(data=buffer.getvalue(), format="png", alt=alt)
+        return Shown(data=buffer.getvalue(), format="png", alt=alt)
 
     def close(self) -> Path:
         """Write metrics.json and return its path; call it last, for peak memory and times are taken here."""
@@ -225,6 +231,12 @@ class Run:
         unfinished.write_text(dump_json(record), encoding="utf-8")
         unfinished.replace(path)
         return path
+
+
+def _reduce_colours(png: io.BytesIO) -> io.BytesIO:
+    reduced = io.BytesIO()
+    Image.open(png).convert("RGB").quantize(256, method=Image.Quantize.MEDIANCUT).save(reduced, format="png", optimize=True)
+    return reduced
 
 
 def open_run(task: str, profile: str, parameters: dict[str, Any]) -> Run:

@@ -58,9 +58,7 @@ def split_validation(table: pd.DataFrame, target: str, fraction: float, *, seed:
     return table
 
 
-def split_table(
-    table: pd.DataFrame, target: str, *, validation: float = 0.1, test: float = 0.1, seed: int
-) -> pd.DataFrame:
+def split_table(table: pd.DataFrame, target: str, *, validation: float = 0.1, test: float = 0.1, seed: int) -> pd.DataFrame:
     """Split all rows anew into train, validation and test, stratified by the target, whole groups at a time.
 
     For data without an official partition, or to set beside one. With one group a row this is a plain stratified split.

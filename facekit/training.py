@@ -104,9 +104,7 @@ def compile_model(model: keras.Model, heads, settings: FitSettings, *, steps: in
     warmup = max(1, total // 20)
     rate = settings.learning_rate
     if settings.schedule == "cosine":
-        rate = keras.optimizers.schedules.CosineDecay(
-            0.0, max(1, total - warmup), warmup_target=rate, warmup_steps=warmup
-        )
+        rate = keras.optimizers.schedules.CosineDecay(0.0, max(1, total - warmup), warmup_target=rate, warmup_steps=warmup)
     decay = {"weight_decay": settings.weight_decay} if settings.optimizer == "adamw" else {}
     for layer in model.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
@@ -174,7 +172,7 @@ def fit_model(
     folder.mkdir(parents=True, exist_ok=True)
     keras.utils.set_random_seed(settings.seed)
     compile_model(model, heads, settings, steps=len(train))
-    keeper = _Keeper(folder, settings, {"validation": validation, **(watch or {})})
+    keeper = _Keeper(folder, settings, watch or {})
     keeper.set_model(model)
     if keeper.restore() < settings.epochs and not keeper.done:
         model.fit(
@@ -280,9 +278,7 @@ class _Keeper(keras.callbacks.Callback):
             self.rows, self.done = content["rows"], content["done"]
         if self.rows and not self.done:
             self.model.optimizer.build(self.model.trainable_variables)
-            _load_variables(
-                self._name_state(self.epochs_done - 1), self.model.variables + self.model.optimizer.variables
-            )
+            _load_variables(self._name_state(self.epochs_done - 1), self.model.variables + self.model.optimizer.variables)
         return self.epochs_done
 
     def finish(self) -> None:

@@ -54,9 +54,7 @@ class VerifyReport:
         lines = [f"{self.dataset} in {self.root}: {state}, problems: {len(self.problems)}"]
         lines += [f"  {table['file']}: {_describe_table(table)}" for table in self.tables]
         if self.pictures:
-            lines.append(
-                "  pictures: {decoded:,} decoded of {found:,}, published {published:,}".format(**self.pictures)
-            )
+            lines.append("  pictures: {decoded:,} decoded of {found:,}, published {published:,}".format(**self.pictures))
         lines += [f"  note: {note}" for note in self.notes]
         shown = self.problems[:limit]
         lines += [

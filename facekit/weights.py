@@ -124,9 +124,7 @@ def number_names(names) -> dict[str, str]:
     return fresh
 
 
-def read_weights_file(
-    path: str | os.PathLike, shapes: dict[str, list[tuple]], *, partial: bool = False
-) -> dict[str, list]:
+def read_weights_file(path: str | os.PathLike, shapes: dict[str, list[tuple]], *, partial: bool = False) -> dict[str, list]:
     """Read the weights of known layers from a file that check_weights_file has let pass.
 
     All names, shapes and types are compared before the first number is read, so that a file cannot ask for more memory

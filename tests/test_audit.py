@@ -214,9 +214,7 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
 
 def read_facehack(shared) -> pd.DataFrame:
     rows = [
-        pd.read_csv(shared / "data" / "facehack" / f"{split}.csv", header=None, names=["id", "label"]).assign(
-            split=split
-        )
+        pd.read_csv(shared / "data" / "facehack" / f"{split}.csv", header=None, names=["id", "label"]).assign(split=split)
         for split in ("train", "test")
     ]
     table = pd.concat(rows, ignore_index=True)

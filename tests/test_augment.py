@@ -30,9 +30,7 @@ ARGUMENTS = {
     "zoom": dict(zoom_range=0.5),
     "zoom_pair": dict(zoom_range=[0.5, 2.0]),
     "affine": AFFINE,
-    "everything": dict(
-        AFFINE, horizontal_flip=True, vertical_flip=True, channel_shift_range=40.0, brightness_range=(0.5, 1.0)
-    ),
+    "everything": dict(AFFINE, horizontal_flip=True, vertical_flip=True, channel_shift_range=40.0, brightness_range=(0.5, 1.0)),
 }
 
 
@@ -135,9 +133,7 @@ def test_constant_is_that_of_keras_where_the_sampled_point_is_inside(keras_gener
     picture = draw_picture(channels=3)
     inside_of = ImageDataGenerator(**dict(arguments, cval=0))
     for seed in range(8):
-        expected, got = (
-            each(**arguments).random_transform(picture, seed) for each in (keras_generator, ImageDataGenerator)
-        )
+        expected, got = (each(**arguments).random_transform(picture, seed) for each in (keras_generator, ImageDataGenerator))
         # A picture of ones becomes less than one wherever the border has a share.
         share = inside_of.random_transform(np.ones_like(picture), seed)
         assert 0.1 < (share > 0.999).mean() < 1

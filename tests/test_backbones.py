@@ -450,13 +450,7 @@ def pickle_tensor(key, count, size, stride, offset=0):
 
     storage = b"(" + text("storage") + b"ctorch\nFloatStorage\n" + text(key) + text("cpu") + number(count) + b"tQ"
     shape = b"(" + b"".join(map(number, size)) + b"t(" + b"".join(map(number, stride)) + b"t"
-    return (
-        b"ctorch._utils\n_rebuild_tensor_v2\n("
-        + storage
-        + number(offset)
-        + shape
-        + b"\x89ccollections\nOrderedDict\n)RtR"
-    )
+    return b"ctorch._utils\n_rebuild_tensor_v2\n(" + storage + number(offset) + shape + b"\x89ccollections\nOrderedDict\n)RtR"
 
 
 def write_torch_zip(path, tensors: bytes, data=b"", compression=zipfile.ZIP_STORED):

@@ -17,9 +17,7 @@ def make_batches(**changes):
 
 
 def collect(batches, **stream):
-    return [
-        (pictures.numpy(), targets["row"].numpy().tolist()) for pictures, targets in batches.stream(**stream)
-    ]
+    return [(pictures.numpy(), targets["row"].numpy().tolist()) for pictures, targets in batches.stream(**stream)]
 
 
 def test_without_a_seed_rows_keep_their_order_and_pictures():

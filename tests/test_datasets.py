@@ -67,9 +67,7 @@ def test_kind_is_read_from_the_folder(raw):
     (root / "facekit.json").write_text(json.dumps({"kind": "planted"}))
     assert read_dataset(name, root).kind == "planted"
     (root / "facekit.json").write_text(json.dumps({"kind": "drawn"}))
-    with pytest.raises(
-        DataError, match=r"facekit\.json: kind 'drawn'; expected one of photographs, synthetic, planted"
-    ):
+    with pytest.raises(DataError, match=r"facekit\.json: kind 'drawn'; expected one of photographs, synthetic, planted"):
         read_dataset(name, root)
     (root / "facekit.json").write_text("[]")
     with pytest.raises(DataError, match=r"facekit\.json: no kind in it"):

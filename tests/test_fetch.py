@@ -16,9 +16,7 @@ from facekit.fetch import describe_steps, fetch_archive, fetch_dataset, fetch_fi
 from facekit.manifests import FixedFile, GitSource, UrlSource, load_manifest
 
 # pooch leaves the connection of a failed download to the garbage collector.
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:Exception ignored in. <socket.socket:pytest.PytestUnraisableExceptionWarning"
-)
+pytestmark = pytest.mark.filterwarnings("ignore:Exception ignored in. <socket.socket:pytest.PytestUnraisableExceptionWarning")
 
 TABLE = b"a,NOT smile\n"
 TABLE_SHA256 = hashlib.sha256(TABLE).hexdigest()
@@ -97,9 +95,7 @@ def test_changed_table_in_the_archive_is_refused_and_nothing_is_left(server, tmp
     server.files["/hack/archive/71d6e07.zip"] = make_zip({"hack/train.csv": b"b,NOT smile\n"})
     source = GitSource(kind="git", repository=f"{server.url}/hack", commit="71d6e07")
     with pytest.raises(DataError, match=r"train\.csv: sha256 .*expected " + TABLE_SHA256):
-        fetch_archive(
-            source, [FixedFile(path="train.csv", sha256=TABLE_SHA256)], tmp_path / "data" / "hack", progress=False
-        )
+        fetch_archive(source, [FixedFile(path="train.csv", sha256=TABLE_SHA256)], tmp_path / "data" / "hack", progress=False)
     assert list_everything(tmp_path / "data") == []
     assert list_everything(tmp_path / "cache" / "downloads") == []
 
@@ -140,9 +136,7 @@ def test_folder_with_files_in_it_is_not_touched(server, tmp_path):
     (tmp_path / "faces").mkdir()
     (tmp_path / "faces" / "mine.txt").write_text("mine")
     source = UrlSource(kind="url", url=f"{server.url}/faces.tar.gz")
-    with pytest.raises(
-        DataError, match="faces is not empty; expected a new folder; remove it, or name another with --root"
-    ):
+    with pytest.raises(DataError, match="faces is not empty; expected a new folder; remove it, or name another with --root"):
         fetch_archive(source, [], tmp_path / "faces", progress=False)
     assert server.asked == []
 
@@ -184,16 +178,12 @@ def test_single_file_of_another_size_is_removed(server, tmp_path):
 
 
 def test_unknown_weights_file_lists_the_known(tmp_path):
-    with pytest.raises(
-        ParameterError, match=r"weights has no file vgg\.h5; expected one of mobilenet_1_0_224_tf_no_top\.h5"
-    ):
+    with pytest.raises(ParameterError, match=r"weights has no file vgg\.h5; expected one of mobilenet_1_0_224_tf_no_top\.h5"):
         fetch_dataset("weights", tmp_path, only=["vgg.h5"])
 
 
 def test_data_behind_a_page_prints_the_exact_steps(tmp_path):
-    with pytest.raises(
-        DataError, match="celeba is given out on https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html only"
-    ):
+    with pytest.raises(DataError, match="celeba is given out on https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html only"):
         fetch_dataset("celeba", tmp_path)
     steps = describe_steps(load_manifest("celeba"), tmp_path).splitlines()
     assert steps[1].startswith("  1. Open https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html, read the agreement")
@@ -220,9 +210,7 @@ def make_zip_link() -> bytes:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        pytest.param(
-            make_zip({"a.jpg": b"x", "../outside.jpg": b"x"}), r"'\.\./outside\.jpg' leads outside", id="zip-up"
-        ),
+        pytest.param(make_zip({"a.jpg": b"x", "../outside.jpg": b"x"}), r"'\.\./outside\.jpg' leads outside", id="zip-up"),
         pytest.param(make_zip({"/etc/outside": b"x"}), "leads outside", id="zip-absolute"),
         pytest.param(make_zip({"..\\outside.jpg": b"x"}), "leads outside", id="zip-backslash"),
         pytest.param(make_zip({"C:/outside.jpg": b"x"}), "leads outside", id="zip-drive"),
@@ -237,9 +225,7 @@ def make_zip_link() -> bytes:
         pytest.param(make_zip({str(n): b"" for n in range(11)}), "more than 10 files", id="zip-many"),
         pytest.param(make_zip({"a.jpg": b"x" * 5000})[:60], "expected a zip or tar archive", id="zip-without-end"),
         pytest.param(make_tar({"a.jpg": bytes(range(256)) * 40})[:200], "broken archive", id="tar-cut"),
-        pytest.param(
-            make_zip({"a.jpg": b"12345"}).replace(b"\x33\x34\x32", b"\x33\x35\x32"), "broken archive", id="zip-crc"
-        ),
+        pytest.param(make_zip({"a.jpg": b"12345"}).replace(b"\x33\x34\x32", b"\x33\x35\x32"), "broken archive", id="zip-crc"),
     ],
 )
 def test_bad_archive_is_refused(tmp_path, content, message):

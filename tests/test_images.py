@@ -41,9 +41,7 @@ def write_png(width: int, height: int) -> bytes:
         return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return (
-        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(100))) + chunk(b"IEND", b"")
-    )
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(100))) + chunk(b"IEND", b"")
 
 
 def test_a_photograph_keeps_its_pixels_and_has_the_asked_size(tmp_path):
@@ -274,8 +272,7 @@ def test_a_broken_picture_leaves_no_half_cache(tmp_path):
 def test_two_that_ask_for_the_same_cache_at_once_get_the_same(tmp_path):
     paths, cache, got = write_three(tmp_path), tmp_path / "cache", []
     threads = [
-        threading.Thread(target=lambda: got.append(read_pictures(tmp_path, paths, (4, 5), cache=cache)))
-        for _ in range(4)
+        threading.Thread(target=lambda: got.append(read_pictures(tmp_path, paths, (4, 5), cache=cache))) for _ in range(4)
     ]
     for thread in threads:
         thread.start()

@@ -36,9 +36,7 @@ def copy_weights(layers):
 
 
 def list_moved(before, layers):
-    return {
-        weight.path for layer in layers for weight in layer.weights if (before[weight.path] != weight.numpy()).any()
-    }
+    return {weight.path for layer in layers for weight in layer.weights if (before[weight.path] != weight.numpy()).any()}
 
 
 # --- the graph ---

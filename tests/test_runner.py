@@ -50,9 +50,7 @@ def write_notebook(folder: Path, *sources: str, defaults: str = DEFAULTS, laptop
 
 
 def run_tiny(folder: Path, *, profile: str = "sample", settings=(), **options) -> Path:
-    return run_notebook(
-        "tiny", profile, settings, reports=folder / "reports", notebooks=folder / "notebooks", **options
-    )
+    return run_notebook("tiny", profile, settings, reports=folder / "reports", notebooks=folder / "notebooks", **options)
 
 
 def read_text(folder: Path) -> str:
@@ -168,9 +166,7 @@ def test_two_equal_runs_leave_the_same_bytes(tmp_path):
 def test_the_kernel_is_this_interpreter(tmp_path, monkeypatch):
     other = tmp_path / "jupyter" / "kernels" / "python3"
     other.mkdir(parents=True)
-    (other / "kernel.json").write_text(
-        json.dumps({"argv": ["/nowhere/python"], "display_name": "x", "language": "python"})
-    )
+    (other / "kernel.json").write_text(json.dumps({"argv": ["/nowhere/python"], "display_name": "x", "language": "python"}))
     monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "jupyter"))
     write_notebook(tmp_path, f"import sys\nprint(sys.executable == {sys.executable!r})")
     assert read_text(run_tiny(tmp_path)) == "True\n"
@@ -214,10 +210,7 @@ def test_a_failing_cell_is_named_and_the_earlier_run_stays(tmp_path):
     with pytest.raises(FacekitError) as caught:
         run_tiny(tmp_path)
     told = str(caught.value)
-    assert (
-        "tiny (sample): cell 3 of 3 (from facekit.errors import DataError) failed: train.csv row 3; expected a label"
-        in told
-    )
+    assert "tiny (sample): cell 3 of 3 (from facekit.errors import DataError) failed: train.csv row 3; expected a label" in told
     assert "\n" not in told
     kept = tmp_path / "cache" / "failed" / "sample" / "tiny.ipynb"
     assert "before" in kept.read_text()

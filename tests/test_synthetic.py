@@ -145,9 +145,7 @@ def test_actors_repeat_pictures_across_folders_and_once_under_two_classes(sample
     for path in root.glob("T*/*.jpg"):
         groups.setdefault(path.read_bytes(), []).append(path)
     repeated = [paths for paths in groups.values() if len(paths) > 1]
-    within = [
-        {classes[path.name] for path in paths} for paths in repeated if {p.parent.name for p in paths} == {"Train"}
-    ]
+    within = [{classes[path.name] for path in paths} for paths in repeated if {p.parent.name for p in paths} == {"Train"}]
     assert sorted(map(len, within)) == [1, 2]
     assert len(repeated) == 3
 
@@ -273,9 +271,7 @@ def test_popularity_gives_back_the_stated_effects():
 
 def test_selfie_columns_say_what_is_drawn():
     random = np.random.default_rng(1)
-    row = dict(
-        zip(people.SELFIE_COLUMNS, people.label_selfie(random, Face(female=False, years=70, smile=0.9)), strict=True)
-    )
+    row = dict(zip(people.SELFIE_COLUMNS, people.label_selfie(random, Face(female=False, years=70, smile=0.9)), strict=True))
     assert len(row) == 36
     assert {name for name, value in row.items() if value == 1} == {
         "senior",

@@ -31,7 +31,7 @@ def fit(folder, settings, model=None):
     model = model or make_model()
     train, validation = make_batches(np.arange(48), seed=1), make_batches(np.arange(48, 64))
     history = fit_model(
-        model, HEADS, train, validation, settings, folder=folder, watch={"test": make_batches(np.arange(5))}
+        model, HEADS, train, validation, settings, folder=folder, watch={"test": make_batches(np.arange(48, 64))}
     )
     return model, history
 
@@ -48,7 +48,7 @@ def test_a_killed_run_goes_on_to_the_same_figures(tmp_path, monkeypatch):
 
     def predict_or_die(*args):
         calls.append(1)
-        if len(calls) == 6:  # in the third epoch, after its validation predictions
+        if len(calls) == 3:  # in the third epoch, before its state is stored
             raise Killed
         return predict_heads(*args)
 
@@ -78,7 +78,7 @@ def test_the_best_epoch_is_kept_and_patience_ends_the_run(tmp_path):
     best = int(history["val_loss"].idxmin())
     assert history["best"].tolist() == [epoch == best for epoch in range(len(history))]
     assert len(history) == best + 3
-    watched = read_watched(tmp_path, "validation", "light")
+    watched = read_watched(tmp_path, "test", "light")
     assert watched.shape == (len(history), 16, 2)
     kept = predict_heads(model, make_batches(np.arange(48, 64)))["light"]
     np.testing.assert_allclose(watched[best], kept, atol=1e-6)

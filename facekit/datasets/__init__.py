@@ -64,9 +64,7 @@ def read_dataset(name: str, root: Path) -> Dataset:
         raise ParameterError(f"no reader for dataset {name!r}", expected="one of " + ", ".join(READERS))
     root = Path(root)
     if not root.is_dir():
-        raise DataError(
-            f"{root} is no folder", expected=f"the folder of {name}", mend=f"see `facekit data fetch {name}`"
-        )
+        raise DataError(f"{root} is no folder", expected=f"the folder of {name}", mend=f"see `facekit data fetch {name}`")
     table, set_aside = READERS[name](root)
     if len(set_aside) >= len(table):
         first = set_aside.iloc[0]

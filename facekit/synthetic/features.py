@@ -80,22 +80,16 @@ def draw_head(canvas: Canvas, face: Face) -> None:
         rim = mirror([(0.72, -1.3), (1.2, -1.3), (1.25, 1.5), (0.35, 1.5), (0.72, 0.7), (0.8, -0.2)], side)
         canvas.shade(rim, 1 - depth * np.array((1.0, 1.12, 1.18)), 0.20, "head")
     canvas.shade(ellipse(0.1 * bright, -0.62, 0.5, 0.28), LIGHT, 0.22)
-    canvas.shade(
-        mirror([(-0.7, chin - 0.04), (0.7, chin - 0.04), (0.9, chin + 0.4), (-0.9, chin + 0.4)], 1), 0.62, 0.1, "head"
-    )
+    canvas.shade(mirror([(-0.7, chin - 0.04), (0.7, chin - 0.04), (0.9, chin + 0.4), (-0.9, chin + 0.4)], 1), 0.62, 0.1, "head")
     blush = np.array((1.02, 0.95, 0.95))
     if face.rosy:
         blush = np.array((1.10, 0.66, 0.71) if skin.mean() > 95 else (1.50, 0.85, 0.88))
     lift = 0.10 * face.smile
     for side in (-1, 1):
-        canvas.shade(
-            mirror(ellipse(0.40, -0.03, 0.28, 0.19), side), SHADOW if face.bags else mix(SHADOW, (1, 1, 1), 0.4), 0.1
-        )
+        canvas.shade(mirror(ellipse(0.40, -0.03, 0.28, 0.19), side), SHADOW if face.bags else mix(SHADOW, (1, 1, 1), 0.4), 0.1)
         cheek = mirror(ellipse(0.56, 0.46 - lift, 0.22, 0.17), side)
         canvas.shade(cheek, blush, 0.12)
-        canvas.shade(
-            mirror(ellipse(0.55, 0.34 - lift, 0.17, 0.10 + 0.05 * face.smile), side), 1 + (LIGHT - 1) * 0.9, 0.09
-        )
+        canvas.shade(mirror(ellipse(0.55, 0.34 - lift, 0.17, 0.10 + 0.05 * face.smile), side), 1 + (LIGHT - 1) * 0.9, 0.09)
         if face.high_cheekbones:
             canvas.shade(mirror(ellipse(0.60, 0.28, 0.20, 0.07), side), 1.13, 0.05)
             hollow = curve([(0.82, 0.40), (0.60, 0.60), (0.42, 0.86), (0.58, 0.90), (0.84, 0.62)], closed=True)
@@ -159,9 +153,7 @@ def draw_age(canvas: Canvas, face: Face) -> None:
             bag = curve([(0.22, 0.13), (0.40, 0.22), (0.60, 0.13)])
             canvas.stroke([mirror(bag, side)], skin * (0.66, 0.56, 0.58), 0.035, "face")
     if face.double_chin:
-        canvas.stroke(
-            [curve([(-0.5, chin - 0.14), (-0.25, chin), (0.25, chin), (0.5, chin - 0.14)])], skin * 0.66, 0.035
-        )
+        canvas.stroke([curve([(-0.5, chin - 0.14), (-0.25, chin), (0.25, chin), (0.5, chin - 0.14)])], skin * 0.66, 0.035)
 
 
 def draw_eyes(canvas: Canvas, face: Face) -> None:
@@ -214,9 +206,7 @@ def draw_brows(canvas: Canvas, face: Face) -> None:
         colour = mix(colour, (96, 70, 46), 0.55)
     # Brown brows would be lost on dark skin.
     colour = np.minimum(colour, face.skin_colour * 0.55)
-    thick = {"bushy": 0.095, "arched": 0.042}.get(face.brows, 0.048 if face.female else 0.062) * (
-        1 - 0.3 * face.youthful
-    )
+    thick = {"bushy": 0.095, "arched": 0.042}.get(face.brows, 0.048 if face.female else 0.062) * (1 - 0.3 * face.youthful)
     arch = 0.13 if face.brows == "arched" else 0.05
     for side in (-1, 1):
         raised = face.smirk * (0.14 if side > 0 else -0.07) + 0.03 * face.smile + 0.05 * face.youthful
@@ -244,9 +234,7 @@ def draw_nose(canvas: Canvas, face: Face) -> None:
     wing_size = 0.7 if face.pointed_nose else 1.0
     width *= 0.78 if face.pointed_nose else 1.0
     for side in (-1, 1):
-        wing = curve(
-            [(width * 0.88, base - 0.14 * wing_size), (width * 1.06, base - 0.03), (width * 0.82, base + 0.035)]
-        )
+        wing = curve([(width * 0.88, base - 0.14 * wing_size), (width * 1.06, base - 0.03), (width * 0.82, base + 0.035)])
         canvas.stroke([mirror(wing, side)], face.skin_colour * (0.72, 0.63, 0.60), 0.026, "face")
         nostril = ellipse(width * 0.52, base + 0.02, 0.055 * wing_size * face.nose_width**0.5, 0.026, 14)
         canvas.fill(mirror(nostril, side), dark * 0.8, "face")
@@ -254,9 +242,7 @@ def draw_nose(canvas: Canvas, face: Face) -> None:
     under = curve([(-width * 0.3, base + 0.03), (0, base + tip), (width * 0.3, base + 0.03)])
     canvas.stroke([under], face.skin_colour * (0.72, 0.63, 0.60), 0.026, "face")
     if face.pointed_nose:
-        bridge = mirror(
-            np.array([(0.07, -0.1), (0.05, base - 0.2), (0.075, base - 0.03)]), -1 if face.light_side > 0 else 1
-        )
+        bridge = mirror(np.array([(0.07, -0.1), (0.05, base - 0.2), (0.075, base - 0.03)]), -1 if face.light_side > 0 else 1)
         canvas.stroke([bridge], face.skin_colour * (0.74, 0.66, 0.64), 0.022, "face")
     canvas.fill(
         ellipse(0.02, base - 0.08, 0.035 * face.nose_width, 0.03, 12),

@@ -69,8 +69,7 @@ def draw_front_hair(canvas: Canvas, face: Face) -> None:
                 tuft = curve([(0.86, -0.62), (1.05, -0.5), (1.10, 0.0), (0.98, 0.16), (0.94, -0.2)], closed=True)
                 canvas.fill(mirror(tuft, side), colour)
                 hairs = [
-                    mirror([(0.9 + 0.1 * t, -0.55 + 0.5 * t), (1.03, -0.35 + 0.5 * t)], side)
-                    for t in random.uniform(0, 1, 10)
+                    mirror([(0.9 + 0.1 * t, -0.55 + 0.5 * t), (1.03, -0.35 + 0.5 * t)], side) for t in random.uniform(0, 1, 10)
                 ]
                 _stroke_tones(canvas, hairs, colour, 0.02)
         return
@@ -100,9 +99,7 @@ def _wave_side(side: int, length: float) -> np.ndarray:
     return np.stack([side * x, y], axis=1)
 
 
-def _stroke_tones(
-    canvas: Canvas, strands: list[np.ndarray], colour: np.ndarray, width: float, on: str = "head"
-) -> None:
+def _stroke_tones(canvas: Canvas, strands: list[np.ndarray], colour: np.ndarray, width: float, on: str = "head") -> None:
     for index, tone in enumerate(TONES):
         shade = colour * tone + (8 if tone > 1 else 0)
         canvas.stroke(strands[index :: len(TONES)], shade, width, on)
@@ -208,9 +205,7 @@ def _draw_curtain(canvas: Canvas, face: Face, random: np.random.Generator) -> No
             strands.append(mirror(np.concatenate([bow, fall]), side))
         _stroke_tones(canvas, strands, face.hair_rgb, 0.028)
     if not face.bangs:
-        canvas.stroke(
-            [np.array([(part, -1.60), (part, hairline)])], mix(face.hair_rgb * 0.6, face.skin_colour, 0.35), 0.022
-        )
+        canvas.stroke([np.array([(part, -1.60), (part, hairline)])], mix(face.hair_rgb * 0.6, face.skin_colour, 0.35), 0.022)
 
 
 def _draw_bangs(canvas: Canvas, face: Face, random: np.random.Generator) -> None:
@@ -236,9 +231,7 @@ def _draw_curly_front(canvas: Canvas, face: Face, random: np.random.Generator) -
     rows = [top * (1.03, 1.0) + (0, -0.10), top * (0.99, 1.0) + (0, -0.30), top[4:-4] * (0.9, 1.0) + (0, -0.48)]
     centres = np.concatenate(rows)
     if face.hair_length == "long":
-        falls = [
-            (side * (1.08 + 0.08 * (k % 2)), y) for k, y in enumerate(np.linspace(-0.2, 1.7, 9)) for side in (-1, 1)
-        ]
+        falls = [(side * (1.08 + 0.08 * (k % 2)), y) for k, y in enumerate(np.linspace(-0.2, 1.7, 9)) for side in (-1, 1)]
         centres = np.concatenate([centres, falls])
     centres = centres + random.normal(0, 0.025, centres.shape)
     _draw_curls(canvas, face, random, centres, 0.165, 1.0)
@@ -249,8 +242,7 @@ def _draw_tied(canvas: Canvas, face: Face, random: np.random.Generator) -> None:
     shape = np.concatenate([curve(CROWN * 0.99), [(0.92, -0.1)], curve(line), [(-0.92, -0.1)]])
     canvas.fill(shape, face.hair_rgb)
     strands = [
-        np.array([(x * 0.9, -1.0 + 0.22 * x**2), (x * 0.72, -1.32), (x * 0.3, -1.58)])
-        for x in random.uniform(-0.95, 0.95, 44)
+        np.array([(x * 0.9, -1.0 + 0.22 * x**2), (x * 0.72, -1.32), (x * 0.3, -1.58)]) for x in random.uniform(-0.95, 0.95, 44)
     ]
     _stroke_tones(canvas, strands, face.hair_rgb, 0.026)
     canvas.stroke([np.array([(0, -1.62), (0, -1.0)])], mix(face.hair_rgb, face.skin_colour, 0.5), 0.03)
@@ -290,8 +282,6 @@ def draw_hat(canvas: Canvas, face: Face) -> None:
     else:
         seams = [curve([(x, -0.8), (x * 0.9, -1.3), (0, -1.86)]) for x in (-0.55, 0.0, 0.55)]
         canvas.stroke(seams, colour * 0.7, 0.025)
-        peak = curve(
-            [(-0.98, -0.72), (-0.86, -0.54), (0, -0.42), (0.86, -0.54), (0.98, -0.72), (0, -0.92)], closed=True
-        )
+        peak = curve([(-0.98, -0.72), (-0.86, -0.54), (0, -0.42), (0.86, -0.54), (0.98, -0.72), (0, -0.92)], closed=True)
         canvas.fill(peak, colour * 0.58)
         canvas.fill(ellipse(0, -1.88, 0.07, 0.05), colour * 0.58)

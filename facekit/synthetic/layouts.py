@@ -217,9 +217,7 @@ def _write_celeba(root: Path, count: int, seed: int, text: bool = False) -> None
         while len(block) < size:
             person = people.draw_celebrity(random)
             pictures = min(int(random.integers(2, 15)), size - len(block))
-            block += [
-                (int(numbers[identity % 10177]), people.photograph_celebrity(random, person)) for _ in range(pictures)
-            ]
+            block += [(int(numbers[identity % 10177]), people.photograph_celebrity(random, person)) for _ in range(pictures)]
             identity += 1
         for index in random.permutation(size):
             number, face = block[index]

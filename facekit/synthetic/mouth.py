@@ -25,9 +25,7 @@ def draw_mouth(canvas: Canvas, face: Face) -> None:
     middle = 0.90 - 0.19 * young - 0.02 * face.smile
     lift = 0.16 * face.smile - 0.10 * face.frown
     corner = (
-        lift * np.abs(x) ** 1.8
-        + 0.25 * face.smirk * np.where(x > 0, x, 0) ** 1.6
-        - 0.03 * face.smirk * np.where(x < 0, -x, 0)
+        lift * np.abs(x) ** 1.8 + 0.25 * face.smirk * np.where(x > 0, x, 0) ** 1.6 - 0.03 * face.smirk * np.where(x < 0, -x, 0)
     )
     mouth_x = x * width + 0.05 * face.smirk
     line = middle - corner

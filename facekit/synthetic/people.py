@@ -90,13 +90,9 @@ def draw_celebrity(random: np.random.Generator) -> Face:
 def photograph_celebrity(random: np.random.Generator, person: Face) -> Face:
     """Draw one picture's record of a celebrity: other clothes, expression and light, and at times another hairdo."""
     face = pose_person(random, dress_person(random, person), scale=0.56, spread=0.55)
-    face = replace(
-        face, shift_y=face.shift_y + 0.05, blur=6.0 + 14 * random.random() if random.random() < 0.06 else face.blur
-    )
+    face = replace(face, shift_y=face.shift_y + 0.05, blur=6.0 + 14 * random.random() if random.random() < 0.06 else face.blur)
     if person.hair_length == "long" and random.random() < 0.3:
-        face = replace(
-            face, hair_form=choose(random, {"straight": 0.45, "wavy": 0.55}), bangs=bool(random.random() < 0.2)
-        )
+        face = replace(face, hair_form=choose(random, {"straight": 0.45, "wavy": 0.55}), bangs=bool(random.random() < 0.2))
     return express(random, face, choose(random, {"neutral": 0.42, "smile": 0.45, "open": 0.11, "frown": 0.02}))
 
 

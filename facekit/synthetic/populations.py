@@ -89,14 +89,10 @@ def draw_person(random: np.random.Generator, *, female: bool, years: float, skin
     bald = male and adult and happens(float(np.interp(years, (20, 40, 70), (0.04, 0.12, 0.45))))
     receding = not bald and male and happens(float(np.interp(years, (28, 45, 70), (0.0, 0.25, 0.5))))
     facial = (
-        choose(random, {"": 0.52, "stubble": 0.16, "beard": 0.12, "mustache": 0.10, "goatee": 0.10})
-        if male and adult
-        else ""
+        choose(random, {"": 0.52, "stubble": 0.16, "beard": 0.12, "mustache": 0.10, "goatee": 0.10}) if male and adult else ""
     )
     eye = choose(random, {"brown": 0.4, "blue": 0.32, "green": 0.16, "grey": 0.12}) if skin == "white" else "brown"
-    brows = choose(
-        random, {"": 0.6, "arched": 0.35, "bushy": 0.05} if female else {"": 0.68, "bushy": 0.3, "arched": 0.02}
-    )
+    brows = choose(random, {"": 0.6, "arched": 0.35, "bushy": 0.05} if female else {"": 0.68, "bushy": 0.3, "arched": 0.02})
     chubby = happens(0.12 + 0.4 * (years < 3))
     return Face(
         female=female,
@@ -119,11 +115,7 @@ def draw_person(random: np.random.Generator, *, female: bool, years: float, skin
         hair_form=form,
         hair_length="long" if long else "short",
         baldness="bald" if bald else "receding" if receding else "",
-        bangs=not bald
-        and not receding
-        and years > 3
-        and form in ("straight", "wavy")
-        and happens(0.25 if female else 0.08),
+        bangs=not bald and not receding and years > 3 and form in ("straight", "wavy") and happens(0.25 if female else 0.08),
         mustache=facial in ("mustache", "beard"),
         goatee=facial == "goatee",
         beard=facial == "beard",

@@ -95,9 +95,7 @@ TRAITS = tuple(TRAIT_CHANGES)
 # How the sheet shows them best: ears and jaw free, hair long, shoulders in the picture.
 _WITH_TIED_HAIR = {"oval_face", "round_face", "heart_face", "high_cheekbones", "chubby", "double_chin"}
 _WITH_TIED_HAIR |= {"wearing_earrings", "wearing_necklace", "using_earphone"}
-_WITH_LONG_HAIR = set(
-    "is_female braid_hair long_hair straight_hair wavy_hair bangs heavy_makeup wearing_lipstick".split()
-)
+_WITH_LONG_HAIR = set("is_female braid_hair long_hair straight_hair wavy_hair bangs heavy_makeup wearing_lipstick".split())
 _FROM_FURTHER_AWAY = set(
     "braid_hair long_hair wearing_necklace wearing_necktie showing_cellphone using_mirror partial_faces".split()
 )
@@ -188,9 +186,7 @@ def write_contact_sheet(path: str | os.PathLike, seed: int = 0, *, side: int = 1
         cell = np.full((side + 34, side + 6, 3), 255, np.uint8)
         cell[:side, :side] = draw_face(face, side, side)
         who = f"{'female' if face.female else 'male'}, {face.age.replace('_', ' ')}, {face.skin}"
-        cv2.putText(
-            cell, name.replace("_", " "), (2, side + 13), cv2.FONT_HERSHEY_SIMPLEX, 0.42, (0, 0, 0), 1, cv2.LINE_AA
-        )
+        cv2.putText(cell, name.replace("_", " "), (2, side + 13), cv2.FONT_HERSHEY_SIMPLEX, 0.42, (0, 0, 0), 1, cv2.LINE_AA)
         cv2.putText(cell, who, (2, side + 26), cv2.FONT_HERSHEY_SIMPLEX, 0.32, (110, 110, 110), 1, cv2.LINE_AA)
         cells.append(cell)
     cells += [np.full_like(cells[0], 255)] * (-len(cells) % columns)

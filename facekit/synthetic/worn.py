@@ -51,8 +51,7 @@ def draw_body(canvas: Canvas, face: Face) -> None:
     canvas.fill(body, skin * 0.94, "body")
     canvas.fill(np.concatenate([right, mirror(right[::-1], -1), neckline]), cloth, "body")
     folds = [
-        curve([(x, base + 0.7), (x * 1.1, base + 1.5), (x * 1.15, base + 2.6)])
-        for x in random.uniform(-shoulder, shoulder, 5)
+        curve([(x, base + 0.7), (x * 1.1, base + 1.5), (x * 1.15, base + 2.6)]) for x in random.uniform(-shoulder, shoulder, 5)
     ]
     canvas.stroke(folds, cloth * 0.8, 0.04, "body")
     if face.necktie:
@@ -112,9 +111,7 @@ def draw_glasses(canvas: Canvas, face: Face) -> None:
         elif round_lens:
             lens = ellipse(0.44, 0.03, 0.31, 0.30)
         else:
-            lens = curve(
-                [(0.12, -0.17), (0.44, -0.20), (0.76, -0.17), (0.76, 0.17), (0.44, 0.24), (0.14, 0.17)], closed=True
-            )
+            lens = curve([(0.12, -0.17), (0.44, -0.20), (0.76, -0.17), (0.76, 0.17), (0.44, 0.24), (0.14, 0.17)], closed=True)
         lens = mirror(lens, side)
         if face.glasses == "sun":
             canvas.fill(lens, (28, 24, 30), "face")
