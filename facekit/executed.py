@@ -22,7 +22,8 @@ NOISE = re.compile(
     r"|\s*$)"
 )
 
-# The lab template with the alternative texts that it drops, without its scripts, and with a policy that forbids whatever would still be asked for from outside.
+# The lab template with the alternative texts that it drops, without its scripts, and with a policy that forbids whatever
+# would still be asked for from outside.
 TEMPLATE = r"""
 {%- extends 'lab/index.html.j2' -%}
 {%- block html_head_js -%}
