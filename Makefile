@@ -5,7 +5,7 @@ PROFILE ?= sample
 DATA ?=
 WEIGHTS ?=
 SET ?=
-export PROFILE DATA WEIGHTS SET
+export PROFILE DATA WEIGHTS SET COUNT EPOCHS SEED
 
 TASKS := $(sort $(basename $(notdir $(wildcard notebooks/*.ipynb))))
 PROFILES := sample laptop report full
@@ -25,11 +25,11 @@ ifneq (,$(filter $(TASKS),$(MAKECMDGOALS)))
 $(if $(filter $(PROFILE),$(PROFILES)),,$(error unknown profile '$(PROFILE)'; expected one of $(PROFILES)))
 endif
 
-.PHONY: help reports test check lab sample table format constraints gpu clean $(TASKS)
+.PHONY: help reports test check lab sample sample-weights table format constraints gpu clean $(TASKS)
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
-	@for task in $(TASKS); do printf '  make %-12s %s\n' "$$task" "Run this experiment; PROFILE=, DATA=, WEIGHTS= and SET= change it"; done
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' Makefile
+	@for task in $(TASKS); do printf '  make %-15s %s\n' "$$task" "Run this experiment; PROFILE=, DATA=, WEIGHTS= and SET= change it"; done
 
 reports: $(READY) sample ## Run every experiment on drawn faces and say where the reports are
 	@for task in $(TASKS); do $(BIN)/facekit run "$$task" --profile sample || exit 1; done
@@ -53,6 +53,9 @@ sample: $(READY) ## Draw the sample data
 
 table: $(READY) ## Write the table published against reproduced into README.md
 	@$(BIN)/python -m facekit.readme_table
+
+sample-weights: $(READY) ## Train the small network of profile sample anew on drawn faces; COUNT=, EPOCHS= and SEED= change it
+	$(BIN)/python -m facekit.pretrain $${COUNT:+--count $$COUNT} $${EPOCHS:+--epochs $$EPOCHS} $${SEED:+--seed $$SEED}
 
 format: $(READY) ## Bring code and notebooks into the house's form
 	$(BIN)/ruff check --fix .

@@ -19,7 +19,7 @@ from facekit.synthetic import draw_faces
 from facekit.weights import hash_file
 
 ALPHA = 0.25
-SIZE = (64, 64)
+SIZE = (96, 96)
 # A trait that fewer or more faces show teaches the network nothing but its own rarity.
 PREVALENCE = (0.03, 0.97)
 
@@ -79,7 +79,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Train the small MobileNet of profile sample on synthetic faces.")
     parser.add_argument("--target", type=Path, default=backbones.SAMPLE_FILE)
     parser.add_argument("--count", type=int, default=12000, help="faces to draw")
-    parser.add_argument("--epochs", type=int, default=20)
+    parser.add_argument("--epochs", type=int, default=24)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     made = train_sample_backbone(arguments.target, count=arguments.count, epochs=arguments.epochs, seed=arguments.seed)

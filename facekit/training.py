@@ -5,6 +5,7 @@ stored, without labels, for a look after the choice), a run that ends in NaN aft
 """
 
 import contextlib
+import gc
 import hashlib
 import inspect
 import json
@@ -79,7 +80,9 @@ def configure_device(*, seed: int, gpu_memory_mb: int = 0, mixed_precision: bool
     """
     import tensorflow as tf
 
-    keras.backend.clear_session()  # else what earlier networks left behind adds up
+    # What earlier networks left behind adds up otherwise: graphs refer to themselves and wait for the collector.
+    keras.backend.clear_session()
+    gc.collect()
     keras.utils.set_random_seed(seed)
     gpus = tf.config.list_physical_devices("GPU")
     if gpus and gpu_memory_mb:
