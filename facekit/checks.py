@@ -23,6 +23,7 @@ from facekit.parameters import (
     read_parameters,
     read_profile,
 )
+from facekit.published import load_experiments
 
 MAXIMUM_LINES = 25
 CHECKED_TAG = "nbval-check-output"
@@ -76,7 +77,8 @@ def _check_source(notebook: Any) -> list[str]:
 def check_references(reports: Path | None = None, notebooks: Path | None = None) -> list[str]:
     """Return what is wrong with the executed notebooks of profile sample, which nbval compares; one line each."""
     folder = (reports or project_root() / "reports") / "sample"
-    problems = []
+    missing = [task for task in list_tasks(notebooks) if not (folder / task / f"{task}.ipynb").is_file()]
+    problems = [f"reports/sample/{task}: no executed notebook to compare with; run make {task}" for task in missing]
     for path in sorted(folder.glob("[!.]*/*.ipynb")):
         source = (notebooks or notebooks_folder()) / path.name
         notebook = nbformat.read(path, as_version=4)
@@ -143,11 +145,28 @@ def _compare(row: Expected, found: dict[str, float | None]) -> str:
     return ""
 
 
-def compare_expected(run: Any) -> dict[str, bool]:
-    """Return, for each metric that a run's profile expects, whether the run lies within its range.
+def compare_expected(run: Any) -> dict[str, str]:
+    """Return, for each metric that a run's profile expects, yes or no: whether the run lies within its range.
 
     Args:
         run: a record.Run with its metrics.
+
+    Returns:
+        Metric -> "yes", "no", or "not known, never measured".
     """
     found = {metric.name: metric.value for metric in run.metrics}
-    return {row.metric: not _compare(row, found) for row in read_profile(run.task, run.profile).expected}
+    rows = read_profile(run.task, run.profile).expected
+    return {row.metric: "not known, never measured" if row.value is None else _say(row, found) for row in rows}
+
+
+def _say(row: Expected, found: dict[str, float | None]) -> str:
+    return "no" if _compare(row, found) else "yes"
+
+
+def check_published() -> list[str]:
+    """Return what is wrong with the register of the reports' claims, one line; empty if it is complete."""
+    try:
+        load_experiments(project_root() / "reports" / "published.yaml")
+    except FacekitError as error:
+        return [str(error)]
+    return []

@@ -66,9 +66,9 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _add_check_parser(commands: argparse._SubParsersAction) -> None:
-    text = "check notebooks, references and expected results"
+    text = "check notebooks, references, expected results and the register of claims"
     parser = commands.add_parser("check", help=text, description=text.capitalize() + ".")
-    kinds = ("notebooks", "references", "expected")
+    kinds = ("notebooks", "references", "expected", "published")
     parser.add_argument("kinds", nargs="*", metavar="KIND", help=f"{', '.join(kinds)}; all if none is given")
     parser.set_defaults(function=_check, known_kinds=kinds)
 

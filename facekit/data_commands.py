@@ -69,7 +69,7 @@ def list_datasets(arguments: argparse.Namespace) -> int:
                 print(f"  {file.network}: {file.path}")
         how = "by hand, the steps:" if manifest.source.kind == "page" else "by"
         print(f"  get it {how} facekit data fetch {name}")
-        print(f"  homepage: {manifest.homepage}\n  terms: {manifest.terms}\n")
+        print(f"  homepage: {manifest.homepage}\n  terms: {manifest.terms}\n  cite: {manifest.citation}\n")
     return 0
 
 

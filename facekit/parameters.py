@@ -252,13 +252,15 @@ def relate_weights(text: str) -> str:
 
 
 def relate_data(text: str) -> str:
-    """Return the parameter `data`: the path of a folder that exists, or nothing for drawn faces.
+    """Return the parameter `data` or `photographs`: the path of a folder that exists, or nothing for drawn faces.
 
     Raises:
         ParameterError: there is no such folder.
     """
     if text and not Path(text).expanduser().is_dir():
-        raise ParameterError(f"data '{text}' is no folder", expected="a dataset's folder", mend="see `facekit data list`")
+        raise ParameterError(
+            f"'{text}' is no folder", expected="a folder of pictures, or a dataset's", mend="see `facekit data list`"
+        )
     return relate_path(text)
 
 
@@ -270,7 +272,8 @@ def merge_parameters(
     Args:
         task: the experiment's name.
         profile: sample, laptop, report or full. A parameter named `profile` is set to it.
-        settings: name to value, or `name=value` words. Paths in `data` and `weights` start at the working folder.
+        settings: name to value, or `name=value` words; paths in `data`, `photographs` and `weights` start at the
+            working folder.
         notebooks: the folder of notebooks, where it is not the project's own.
 
     Raises:
@@ -281,7 +284,7 @@ def merge_parameters(
     values |= check_values(read_profile(task, profile, notebooks).parameters, known, f"{task}.yaml, {profile}")
     given = settings if isinstance(settings, dict) else parse_settings(settings, known)
     given = check_values(given, known, f"settings of {task}")
-    for name, relate in (("data", relate_data), ("weights", relate_weights)):
+    for name, relate in (("data", relate_data), ("photographs", relate_data), ("weights", relate_weights)):
         if name in given:
             given[name] = relate(given[name])
     if "profile" in known:

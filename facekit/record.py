@@ -73,11 +73,6 @@ class Run:
         """What the pictures are; before `set_data`, photographs, so that nothing shows too early."""
         return self.data.get("kind", "photographs")
 
-    @property
-    def show_photographs(self) -> bool:
-        """Whether a figure may show faces: drawn ones always, real ones when the parameter says so."""
-        return self.kind == "synthetic" or bool(self.parameters.get("show_photographs", False))
-
     @contextlib.contextmanager
     def stage(self, name: str) -> Iterator[None]:
         """Time what is done within, under this name; a name used twice adds up.
@@ -174,7 +169,7 @@ class Run:
         """Write history.csv, one row per epoch and stage."""
         history.to_csv(self.folder / "history.csv", index=False, lineterminator="\n")
 
-    def save_figure(self, figure: Figure, name: str, *, shows_faces: bool = False, alt: str = "") -> Any:
+    def save_figure(self, figure: Figure, name: str, *, photographs: bool = False, alt: str = "") -> Any:
         """Write a figure to figures/ and return it for the notebook to show, byte for byte the same picture.
 
         A figure with faces that may not be shown is not written but emptied, and a sentence is returned in its place.
@@ -182,7 +177,7 @@ class Run:
         Args:
             figure: of plots.py, or any matplotlib figure.
             name: begins with its section, such as `8-confusion`; without .png.
-            shows_faces: whether pictures of faces are in it; the figures of plots.py say so themselves.
+            photographs: the faces in it are real, whatever the run's own data are: somebody's own pictures.
             alt: what it shows, for who cannot see it; its title if not given.
 
         Returns:
@@ -192,7 +187,8 @@ class Run:
         from IPython.display import Markdown
 
         alt = alt or " ".join(figure.get_suptitle().split()) or name
-        if (shows_faces or figure.get_gid() == FACES) and not self.show_photographs:
+        real = photographs or self.kind != "synthetic"
+        if figure.get_gid() == FACES and real and not self.parameters.get("show_photographs", False):
             figure.clear()
             return Markdown(f"*{alt}: not shown, it holds photographs of people (`show_photographs` is off).*")
         buffer = io.BytesIO()

@@ -30,7 +30,9 @@ def test_a_mistake_is_one_line_and_status_1(capsys):
 
 def test_an_unknown_check_lists_the_known(capsys):
     assert cli.main(["check", "everything"]) == 1
-    assert capsys.readouterr().err == ("facekit: unknown check 'everything'; expected one of notebooks, references, expected\n")
+    assert capsys.readouterr().err == (
+        "facekit: unknown check 'everything'; expected one of notebooks, references, expected, published\n"
+    )
 
 
 def test_run_hands_its_words_on(monkeypatch, capsys, tmp_path):

@@ -134,7 +134,7 @@ def test_paths_start_at_the_root_wherever_the_command_was_given(tmp_path, monkey
     assert parameters.relate_weights("imagenet") == "imagenet"
     with pytest.raises(ParameterError, match="weights 'nothing.h5' is no file"):
         parameters.relate_weights("nothing.h5")
-    with pytest.raises(ParameterError, match="data 'nowhere' is no folder"):
+    with pytest.raises(ParameterError, match="'nowhere' is no folder"):
         parameters.relate_data("nowhere")
 
 
