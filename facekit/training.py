@@ -4,7 +4,6 @@ The traps this prevents: a model chosen on the test set (only validation is look
 stored, without labels, for a look after the choice), a run that ends in NaN after an hour, and a killed run that starts anew.
 """
 
-import contextlib
 import gc
 import hashlib
 import inspect
@@ -77,16 +76,23 @@ def configure_device(*, seed: int, gpu_memory_mb: int = 0, mixed_precision: bool
 
     Returns:
         The device in a word, such as `cpu`.
+
+    Raises:
+        ParameterError: the limit comes too late, the GPU is in use already.
     """
     import tensorflow as tf
 
     _forget_graphs()
     keras.utils.set_random_seed(seed)
     gpus = tf.config.list_physical_devices("GPU")
-    if gpus and gpu_memory_mb:
+    if gpus and gpu_memory_mb and not tf.config.get_logical_device_configuration(gpus[0]):
         limit = [tf.config.LogicalDeviceConfiguration(memory_limit=gpu_memory_mb)]
-        with contextlib.suppress(RuntimeError):  # the device is in use already: a second call in the same notebook
+        try:
             tf.config.set_logical_device_configuration(gpus[0], limit)
+        except RuntimeError as error:
+            raise ParameterError(
+                f"gpu_memory_mb {gpu_memory_mb}: the GPU is in use already", mend="restart the notebook's kernel"
+            ) from error
     low = "mixed_float16" if gpus else "mixed_bfloat16"
     keras.mixed_precision.set_global_policy(low if mixed_precision else "float32")
     return f"{len(gpus)} gpu" if gpus else "cpu"
@@ -145,10 +151,10 @@ def find_folder(name: str, **parts) -> Path:
         name: the run's stage, shown in the progress.
         parts: settings, digests and seeds, as JSON can hold them.
     """
-    from facekit import augment, backbones, batches, models, smallnets
+    from facekit import augment, backbones, batches, images, models, smallnets
 
     code = hashlib.sha256()
-    for module in (augment, backbones, batches, models, smallnets, inspect.getmodule(find_folder)):
+    for module in (augment, backbones, batches, images, models, smallnets, inspect.getmodule(find_folder)):
         code.update(inspect.getsource(module).encode())
     versions = [keras.__version__, np.__version__]
     return cache_folder("fits") / f"{name}-{build_key(code=code.hexdigest(), versions=versions, **parts)}"
