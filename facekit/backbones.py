@@ -19,7 +19,7 @@ from keras.applications import densenet, imagenet_utils, inception_v3, mobilenet
 from facekit.errors import ParameterError, WeightsError
 from facekit.folders import project_root, resolve
 from facekit.manifests import load_manifest
-from facekit.smallnets import build_resnet18
+from facekit.smallnets import build_age_cnn, build_resnet18
 from facekit.torchfiles import read_torch_file
 from facekit.weights import (
     assign_weights,
@@ -48,7 +48,7 @@ class Backbone:
         minimum_size: the smallest height and width that leave something to see.
         last_convolution: the layer whose output is the last feature map (Grad-CAM).
         imagenet_file: name of the published ImageNet weights (data_manifests/weights.yaml says where and which hash);
-            MobileNet's depends on width and size.
+            MobileNet's depends on width and size; "" where nobody published any.
     """
 
     build: Callable
@@ -100,6 +100,7 @@ BACKBONES = {
         "layer4_1_relu2",
         "resnet18-f37072fd.pth",
     ),
+    "AgeCNN": Backbone(build_age_cnn, lambda pictures: pictures / 255, (32, 32), 16, "pool2", ""),
 }
 _MOBILENET_WIDTHS = {0.25: "2_5", 0.5: "5_0", 0.75: "7_5", 1.0: "1_0"}
 _MOBILENET_SIZES = (128, 160, 192, 224)
@@ -280,6 +281,8 @@ def _load_run(backbone: keras.Model, weights: str, wanted: tuple[str, float, str
 
 def _load_imagenet(backbone: keras.Model, name: str, row: Backbone, alpha: float) -> str:
     file = row.imagenet_file
+    if not file:
+        raise WeightsError(f"imagenet weights of {name}: nobody published any", mend="set weights to none")
     if name == "MobileNet":
         height, width = backbone.input_shape[1:3]
         size = height if height == width and height in _MOBILENET_SIZES else 224

@@ -29,6 +29,24 @@ def compute_class_weights(table: pd.DataFrame, target: str, classes: tuple[str, 
     return compute_class_weight("balanced", classes=np.array(classes), y=labels.to_numpy())
 
 
+def compute_label_weights(y_true: np.ndarray) -> list[list[float]]:
+    """Weigh, label by label, absence and presence so that both count the same in the loss.
+
+    Args:
+        y_true: the training rows' labels, 0 or 1, below 0 where unknown; shape (n, labels).
+
+    Returns:
+        Two rows (absent, present) of one weight a label: n / (2 x count), whose mean over the known rows is 1; 1 where a label
+        has only one value. For training.FitSettings.label_weights.
+
+    >>> compute_label_weights(np.array([[0, 1], [0, 1], [0, 1], [1, 1], [-1, 1]]))
+    [[0.6666666666666666, 1.0], [2.0, 1.0]]
+    """
+    counts = np.stack([(y_true == value).sum(axis=0) for value in (0, 1)])
+    both = counts.min(axis=0) > 0
+    return np.where(both, counts.sum(axis=0) / (2 * np.maximum(counts, 1)), 1.0).tolist()
+
+
 def oversample(table: pd.DataFrame, target: str, classes: tuple[str, ...], minimum: int, *, seed: int) -> pd.DataFrame:
     """Bring every class to at least `minimum` training rows by copies, which augmentation then makes differ.
 

@@ -48,6 +48,7 @@ class Batches:
 
     Args:
         pictures: uint8 RGB of the whole table, shape (pictures, height, width, 3); may be a memory map.
+            Features in their place (pictures, width) go the same way, with a `preprocess` that leaves them as they are.
         rows: the picture that each sample shows, int array of shape (n,).
         targets: one array of n targets per head, float32.
         preprocess: float pictures (batch, height, width, 3) in 0..255 -> what the network takes. The same for every split.
@@ -55,6 +56,8 @@ class Batches:
         augment: draws a changed copy of every picture; training only.
         copies: number of each sample among the copies of its row (see balance.oversample); zeros if not given.
         seed: of the order and the augmentation. None: rows in their order, never augmented, as validation and test need it.
+        weights: head -> what each sample counts in that head's loss and accuracy, shape (n,); heads not named count fully.
+        auxiliary: numbers that go with each sample into the network's input `auxiliary`, shape (n, width).
     """
 
     pictures: np.ndarray
@@ -65,11 +68,18 @@ class Batches:
     augment: ImageDataGenerator | None = None
     copies: np.ndarray | None = None
     seed: int | None = None
+    weights: dict[str, np.ndarray] | None = None
+    auxiliary: np.ndarray | None = None
 
     def __post_init__(self):
-        for name, values in self.targets.items():
+        given = [(f"head {name}", "targets", values) for name, values in self.targets.items()]
+        given += [(f"head {name}", "weights", values) for name, values in (self.weights or {}).items()]
+        given += [] if self.auxiliary is None else [("input auxiliary", "values", self.auxiliary)]
+        for owner, what, values in given:
             if len(values) != len(self.rows):
-                raise DataError(f"head {name}: {len(values)} targets", expected=f"one for each of {len(self.rows)} rows")
+                raise DataError(f"{owner}: {len(values)} {what}", expected=f"one for each of {len(self.rows)} rows")
+        if strange := [name for name in self.weights or {} if name not in self.targets]:
+            raise DataError(f"weights for head {strange[0]}", expected=f"one of {', '.join(self.targets)}")
         used = [name for name in _STANDARDIZING if getattr(self.augment, name, None)]
         if used:
             raise DataError(f"augmentation with {', '.join(used)}", expected="this in preprocess, which all splits go through")
@@ -98,14 +108,23 @@ class Batches:
                 pictures[position] = self.augment.random_transform(pictures[position], seed=key)
         return pictures
 
-    def read_batch(self, epoch: int, index: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-        """Return one batch: preprocessed pictures (batch, height, width, 3) float32, and the targets of each head."""
+    def read_batch(self, epoch: int, index: int) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], dict[str, np.ndarray]]:
+        """Return one batch, all float32: inputs, targets and weights.
+
+        Inputs: `pictures`, preprocessed, (batch, height, width, 3), and `auxiliary` where there is one. Targets and weights:
+        those of each head; weights are empty where none were given.
+        """
         samples = self.draw_order(epoch)[index * self.batch_size : (index + 1) * self.batch_size]
-        pictures = self.preprocess(self.read_pictures(samples, epoch))
-        return pictures, {name: values[samples] for name, values in self.targets.items()}
+        inputs = {"pictures": self.preprocess(self.read_pictures(samples, epoch))}
+        if self.auxiliary is not None:
+            inputs["auxiliary"] = self.auxiliary[samples]
+        targets = {name: values[samples] for name, values in self.targets.items()}
+        full = np.ones(len(samples))
+        weights = {name: self.weights[name][samples] if name in self.weights else full for name in targets if self.weights}
+        return tuple({name: np.asarray(a, np.float32) for name, a in parts.items()} for parts in (inputs, targets, weights))
 
     def stream(self, epochs: int = 1, *, first_epoch: int = 0, workers: int = 2):
-        """Return a tf.data.Dataset over the batches of several epochs.
+        """Return a tf.data.Dataset over the batches of several epochs, as Keras' fit takes it.
 
         Each element is made from its place in the whole run, so that reading ahead across the end of an epoch, the number of
         workers and going on after a kill change nothing.
@@ -117,18 +136,22 @@ class Batches:
         """
         import tensorflow as tf
 
-        names = list(self.targets)
+        first = self.read_batch(0, 0)
+        names = [list(part) for part in first]
+        shapes = [(None, *values.shape[1:]) for part in first for values in part.values()]
 
         def read(step):
-            pictures, targets = self.read_batch(*divmod(int(step), len(self)))
-            return [np.asarray(pictures, np.float32), *(np.asarray(targets[name], np.float32) for name in names)]
+            return [values for part in self.read_batch(*divmod(int(step), len(self))) for values in part.values()]
 
         def arrange(step):
-            pictures, *targets = tf.numpy_function(read, [step], [tf.float32] * (1 + len(names)))
-            pictures.set_shape((None, *self.pictures.shape[1:]))
-            for name, values in zip(names, targets, strict=True):
-                values.set_shape((None, *self.targets[name].shape[1:]))
-            return pictures, dict(zip(names, targets, strict=True))
+            tensors = tf.numpy_function(read, [step], [tf.float32] * len(shapes))
+            for tensor, shape in zip(tensors, shapes, strict=True):
+                tensor.set_shape(shape)
+            rest = iter(tensors)
+            inputs, targets, weights = ({name: next(rest) for name in part} for part in names)
+            # Keras warns when a network of one input is given a dict.
+            inputs = inputs if "auxiliary" in inputs else inputs["pictures"]
+            return (inputs, targets, weights) if weights else (inputs, targets)
 
         steps = tf.data.Dataset.range(first_epoch * len(self), epochs * len(self))
         return steps.map(arrange, num_parallel_calls=workers, deterministic=True).prefetch(2)

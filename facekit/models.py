@@ -30,9 +30,10 @@ from facekit.weights import (
     read_weights_file,
 )
 
-# Head kind -> activation; what a head of this kind predicts is in training.LOSSES.
+# Head kind -> activation; its loss is in losses.LOSSES.
 ACTIVATIONS = {"regression": "linear", "binary": "sigmoid", "multi-label": "sigmoid", "multi-class": "softmax"}
 BATCHNORM_MODES = ("inference", "batch")
+POOLINGS = {"average": layers.GlobalAveragePooling2D, "flatten": layers.Flatten}
 # Bounds that no experiment comes near, so that a spec.json cannot ask for all memory.
 _LARGEST_SIDE, _LARGEST_LAYER, _LARGEST_ALPHA = 2048, 16384, 2.0
 
@@ -102,6 +103,7 @@ class ModelSpec:
         heads: one or more outputs.
         alpha: MobileNet's width.
         preprocessing: see backbones.preprocess_pictures; "" is the network's own, "unit" a division by 255.
+        pooling: from the last feature map to features: the `average` over the picture, or `flatten` for all of it.
         dense: steps between the pooled features and the heads.
         auxiliary: numbers a picture that join the pooled features (input `auxiliary`); 0 for none.
         frozen_layers: the first N layers of the backbone, its input counted as in `model.layers[:N]`; -1 for all of it;
@@ -117,6 +119,7 @@ class ModelSpec:
     heads: tuple[Head, ...]
     alpha: float = 1.0
     preprocessing: str = ""
+    pooling: str = "average"
     dense: tuple[Dense, ...] = ()
     auxiliary: int = 0
     frozen_layers: int | str = 0
@@ -134,6 +137,7 @@ class ModelSpec:
         _check(self.alpha <= _LARGEST_ALPHA, f"alpha {self.alpha}", f"at most {_LARGEST_ALPHA}")
         _check(0 < len(names) == len(set(names)), f"heads {', '.join(names) or 'none'}", "one or more, of different names")
         _check(0 <= self.auxiliary <= _LARGEST_LAYER, f"auxiliary {self.auxiliary}", f"0 to {_LARGEST_LAYER}")
+        _check(self.pooling in POOLINGS, f"pooling {self.pooling!r}", f"one of {', '.join(POOLINGS)}")
         modes = ", ".join(BATCHNORM_MODES)
         _check(self.frozen_batchnorm in BATCHNORM_MODES, f"frozen_batchnorm {self.frozen_batchnorm!r}", f"one of {modes}")
         _check(self.l2 >= 0, f"l2 {self.l2}", "0 or more")
@@ -165,17 +169,12 @@ def build_model(spec: ModelSpec) -> keras.Model:
     """
     backbone = build_backbone(spec.backbone, spec.input_size, spec.alpha)
     inputs = backbone.input
-    x = layers.GlobalAveragePooling2D(name=POOLED)(backbone.output)
+    x = POOLINGS[spec.pooling](name=POOLED)(backbone.output)
     if spec.auxiliary:
         auxiliary = keras.Input((spec.auxiliary,), name="auxiliary")
         inputs = {"pictures": backbone.input, "auxiliary": auxiliary}
         x = layers.Concatenate(name="with_auxiliary")([x, auxiliary])
-    for number, step in enumerate(spec.dense, start=1):
-        x = _add_dense(x, step, f"dense_{number}")
-    # In 16 bits a softmax rounds to 0 and its logarithm is lost; so the heads compute in 32 in any case.
-    outputs = {
-        head.name: layers.Dense(head.units, ACTIVATIONS[head.kind], name=head.name, dtype="float32")(x) for head in spec.heads
-    }
+    outputs = _add_heads(x, spec.dense, spec.heads)
     try:
         model = keras.Model(inputs, outputs, name=re.sub(r"\W", "_", f"{spec.backbone}_model"))
     except ValueError as error:  # two layers of one name
@@ -185,6 +184,28 @@ def build_model(spec: ModelSpec) -> keras.Model:
         for weight in model.trainable_weights:
             weight.regularizer = keras.regularizers.L2(spec.l2)
     return model
+
+
+def build_head_model(width: int, heads: tuple[Head, ...], dense: tuple[Dense, ...] = ()) -> keras.Model:
+    """Build dense block and heads alone, for features that were computed before: minutes become seconds.
+
+    Args:
+        width: numbers a row.
+        heads: one or more outputs.
+        dense: steps between the features and the heads.
+
+    Returns:
+        A model from the input `pictures` of shape (n, width), named as in build_model, to {head name: (n, units)}.
+    """
+    features = keras.Input((width,), name="pictures")
+    return keras.Model(features, _add_heads(features, dense, heads), name="heads")
+
+
+def _add_heads(x, dense: tuple[Dense, ...], heads: tuple[Head, ...]) -> dict:
+    for number, step in enumerate(dense, start=1):
+        x = _add_dense(x, step, f"dense_{number}")
+    # In 16 bits a softmax rounds to 0 and its logarithm is lost; so the heads compute in 32 in any case.
+    return {head.name: layers.Dense(head.units, ACTIVATIONS[head.kind], name=head.name, dtype="float32")(x) for head in heads}
 
 
 def _add_dense(x, step: Dense, name: str):

@@ -38,6 +38,54 @@ def build_resnet18(input_tensor, include_top: bool = False, weights: None = None
     return keras.Model(input_tensor, x, name="resnet18")
 
 
+def build_age_cnn(input_tensor, include_top: bool = False, weights: None = None) -> keras.Model:
+    """Build the convolutions of the age report's small network; flattened, they are 1600 features at 32x32.
+
+    Args:
+        input_tensor: Keras input, pictures of shape (height, width, 3).
+        include_top: only False, as keras.applications writes it.
+        weights: only None; nobody published any.
+
+    Returns:
+        A model whose output has 64 channels; the convolutions are unpadded.
+
+    Source: the age report, model 1 (shared/design/reports.md, section 6).
+    """
+    if include_top or weights is not None:
+        raise ValueError("the age CNN is built without top and without weights")
+    x = layers.BatchNormalization(name="bn0")(input_tensor)
+    for stage, filters in enumerate((32, 64), start=1):
+        for number in (1, 2):
+            x = layers.Conv2D(filters, 3, activation="relu", name=f"conv{stage}_{number}")(x)
+            x = layers.BatchNormalization(name=f"bn{stage}_{number}")(x)
+        x = layers.MaxPooling2D(name=f"pool{stage}")(x)
+    return keras.Model(input_tensor, x, name="agecnn")
+
+
+def build_autoencoder(input_size: tuple[int, int]) -> keras.Model:
+    """Build the age report's autoencoder; its code is the layer `code`.
+
+    Args:
+        input_size: height and width in pixels, multiples of 8; 32x32 gives a code of 4x4x8.
+
+    Returns:
+        A model from the input `pictures` in 0..1 to {"reconstruction": pictures in 0..1 of the same shape}.
+
+    Source: the age report, model 2 (shared/design/reports.md, section 6).
+    """
+    pictures = x = keras.Input((*input_size, 3), name="pictures")
+    for number, filters in enumerate((32, 16, 8), start=1):
+        x = layers.Conv2D(filters, 3, padding="same", activation="relu", name=f"encode{number}")(x)
+        x = layers.MaxPooling2D(name=f"down{number}")(x)
+    x = layers.Conv2D(8, 3, padding="same", activation="relu", name="code")(x)
+    for number, filters in enumerate((16, 32), start=1):
+        x = layers.UpSampling2D(name=f"up{number}")(x)
+        x = layers.Conv2D(filters, 3, padding="same", activation="relu", name=f"decode{number}")(x)
+    x = layers.UpSampling2D(name="up3")(x)
+    x = layers.Conv2D(3, 3, padding="same", activation="sigmoid", name="reconstruction")(x)
+    return keras.Model(pictures, {"reconstruction": x}, name="autoencoder")
+
+
 def _add_block(x, filters: int, stride: int, name: str):
     shortcut = x
     x = _normalise(_add_convolution(x, filters, 3, stride, f"{name}_conv1"), f"{name}_bn1")

@@ -9,8 +9,9 @@ import hashlib
 import inspect
 import json
 import os
+import sys
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import keras
@@ -20,16 +21,13 @@ import pandas as pd
 from facekit.batches import Batches
 from facekit.errors import ParameterError, TrainingError
 from facekit.folders import build_key, cache_folder
+from facekit.losses import ACCURACIES, LOSSES
 
 OPTIMIZERS = {"adam": keras.optimizers.Adam, "adamw": keras.optimizers.AdamW, "sgd": keras.optimizers.SGD}
 SCHEDULES = ("constant", "cosine")
-LOSSES = {
-    "regression": keras.losses.MeanSquaredError,
-    "binary": keras.losses.BinaryCrossentropy,
-    "multi-label": keras.losses.BinaryCrossentropy,
-    "multi-class": keras.losses.CategoricalCrossentropy,
-}
-ACCURACIES = {"binary": "binary_accuracy", "multi-label": "binary_accuracy", "multi-class": "categorical_accuracy"}
+# What makes an epoch the one to keep: the lowest validation loss, the highest mean of the heads' validation accuracies, or
+# being the last, which suits a learning rate that falls to 0.
+KEEPS = ("loss", "accuracy", "last")
 
 
 @dataclass(frozen=True)
@@ -43,8 +41,12 @@ class FitSettings:
         schedule: constant, or cosine: a linear warm-up over the first twentieth of all steps, then down to 0 along a cosine.
         weight_decay: of adamw, a step's share.
         label_smoothing: share of each target that goes to all classes alike, 0..1.
-        patience: epochs without a better validation loss after which training stops; 0: never stops early.
+        keep: the epoch whose weights are kept: of the lowest validation `loss`, of the highest validation `accuracy` (the mean
+            over the heads that have one), or the `last`.
+        patience: epochs without a better one after which training stops; 0: never stops early.
         batchnorm_momentum: of the running statistics; Keras' own 0.99 lags behind when an epoch has few steps.
+        loss_weights: head -> its share in the sum of the losses; heads not named count 1.
+        label_weights: binary or multi-label head -> weights of LabelCrossentropy, two rows of one number a label.
         seed: of the dropout.
     """
 
@@ -54,16 +56,23 @@ class FitSettings:
     schedule: str = "constant"
     weight_decay: float = 0.0
     label_smoothing: float = 0.0
+    keep: str = "loss"
     patience: int = 0
     batchnorm_momentum: float = 0.9
+    loss_weights: dict[str, float] = field(default_factory=dict)
+    label_weights: dict[str, list[list[float]]] = field(default_factory=dict)
     seed: int = 0
 
     def __post_init__(self):
-        for name, value, known in (("optimizer", self.optimizer, OPTIMIZERS), ("schedule", self.schedule, SCHEDULES)):
+        choices = {"optimizer": OPTIMIZERS, "schedule": SCHEDULES, "keep": KEEPS}
+        for name, known in choices.items():
+            value = getattr(self, name)
             if value not in known:
                 raise ParameterError(f"{name} {value!r}", expected=f"one of {', '.join(known)}")
         if self.epochs < 1:
             raise ParameterError(f"epochs {self.epochs}", expected="at least 1")
+        if self.patience and self.keep == "last":
+            raise ParameterError(f"patience {self.patience} with keep last", expected="keep loss or accuracy, or patience 0")
 
 
 def configure_device(*, seed: int, gpu_memory_mb: int = 0, mixed_precision: bool = False) -> str:
@@ -131,15 +140,18 @@ def compile_model(model: keras.Model, heads, settings: FitSettings, *, steps: in
     for layer in model.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.momentum = settings.batchnorm_momentum
+    if settings.keep == "accuracy" and not any(head.kind in ACCURACIES for head in heads):
+        raise ParameterError("keep accuracy: no head has one", expected="keep loss or last")
+    for name in (*settings.loss_weights, *settings.label_weights):
+        if name not in [head.name for head in heads]:
+            raise ParameterError(f"weights for head {name!r}", expected=f"one of {', '.join(head.name for head in heads)}")
     model.compile(
         OPTIMIZERS[settings.optimizer](rate, **decay),
-        loss={head.name: _build_loss(head.kind, settings.label_smoothing) for head in heads},
-        metrics={head.name: [keras.metrics.get(ACCURACIES[head.kind])] for head in heads if head.kind in ACCURACIES},
+        loss={head.name: LOSSES[head.kind](settings.label_weights.get(head.name), settings.label_smoothing) for head in heads},
+        loss_weights={head.name: settings.loss_weights.get(head.name, 1.0) for head in heads},
+        # Weighted, so that a row that does not count in the loss does not count here.
+        weighted_metrics={head.name: [ACCURACIES[head.kind]()] for head in heads if head.kind in ACCURACIES},
     )
-
-
-def _build_loss(kind: str, smoothing: float) -> keras.losses.Loss:
-    return LOSSES[kind]() if kind == "regression" else LOSSES[kind](label_smoothing=smoothing)
 
 
 def find_folder(name: str, **parts) -> Path:
@@ -151,10 +163,10 @@ def find_folder(name: str, **parts) -> Path:
         name: the run's stage, shown in the progress.
         parts: settings, digests and seeds, as JSON can hold them.
     """
-    from facekit import augment, backbones, batches, images, models, smallnets
+    from facekit import augment, backbones, batches, images, losses, models, smallnets
 
     code = hashlib.sha256()
-    for module in (augment, backbones, batches, images, models, smallnets, inspect.getmodule(find_folder)):
+    for module in (augment, backbones, batches, images, losses, models, smallnets, sys.modules[__name__]):
         code.update(inspect.getsource(module).encode())
     versions = [keras.__version__, np.__version__]
     return cache_folder("fits") / f"{name}-{build_key(code=code.hexdigest(), versions=versions, **parts)}"
@@ -170,7 +182,7 @@ def fit_model(
     folder: Path,
     watch: dict[str, Batches] | None = None,
 ) -> pd.DataFrame:
-    """Train, keep the epoch with the lowest validation loss, and leave everything in `folder` so that it can go on.
+    """Train, keep the epoch that validation chose (FitSettings.keep), and leave everything in `folder` so that it can go on.
 
     A finished folder is read, not run again; a cut-off one goes on after its last whole epoch, with the same figures as if it
     had never stopped. The folder's name must therefore stand for everything that changes the result (folders.build_key).
@@ -231,15 +243,19 @@ def predict_heads(model: keras.Model, batches: Batches, *, flips: bool = False) 
     """
     parts: dict[str, list[np.ndarray]] = {}
     for index in range(len(batches)):
-        pictures, _ = batches.read_batch(0, index)
-        n = len(pictures)
+        inputs, _, _ = batches.read_batch(0, index)
+        n = len(inputs["pictures"])
         # A last batch of another size would cost more than it does filled up: the graph is traced anew for it.
-        pictures = np.resize(pictures, (batches.batch_size, *pictures.shape[1:]))
-        outputs = model.predict_on_batch(pictures)
-        mirrored = model.predict_on_batch(pictures[:, :, ::-1]) if flips else outputs
+        inputs = {name: np.resize(values, (batches.batch_size, *values.shape[1:])) for name, values in inputs.items()}
+        outputs = _predict_batch(model, inputs)
+        mirrored = _predict_batch(model, inputs | {"pictures": inputs["pictures"][:, :, ::-1]}) if flips else outputs
         for name in outputs:
             parts.setdefault(name, []).append((outputs[name][:n] + mirrored[name][:n]) / 2)
     return {name: np.concatenate(values) for name, values in parts.items()}
+
+
+def _predict_batch(model: keras.Model, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return model.predict_on_batch(inputs if "auxiliary" in inputs else inputs["pictures"])
 
 
 class _Keeper(keras.callbacks.Callback):
@@ -257,7 +273,12 @@ class _Keeper(keras.callbacks.Callback):
 
     @property
     def best(self) -> int:
-        return int(np.argmin([row["val_loss"] for row in self.rows]))
+        if self.settings.keep == "last":
+            return self.epochs_done - 1
+        if self.settings.keep == "loss":
+            return int(np.argmin([row["val_loss"] for row in self.rows]))
+        names = [name for name in self.rows[0] if name.startswith("val_") and name.endswith("_accuracy")]
+        return int(np.argmax([np.mean([row[name] for name in names]) for row in self.rows]))
 
     def on_train_batch_end(self, batch, logs=None):
         if not np.isfinite(logs["loss"]):

@@ -68,6 +68,38 @@ def test_scaling_within_augmentation_is_refused():
         make_batches(augment=ImageDataGenerator(rescale=1 / 255), seed=0)
 
 
+def test_weights_and_auxiliary_numbers_stay_with_their_sample():
+    rows = np.arange(2, 10)
+    targets = {"row": rows, "other": rows}
+    batches = make_batches(targets=targets, weights={"row": rows / 10}, auxiliary=rows[:, None] * [1, 2], seed=3)
+    (inputs, targets, weights), *_ = list(batches.stream())
+    expected = rows[batches.draw_order(0)[:3]].tolist()
+    assert targets["row"].numpy().tolist() == targets["other"].numpy().tolist() == expected
+    np.testing.assert_allclose(weights["row"], np.array(expected) / 10)
+    assert weights["other"].numpy().tolist() == [1, 1, 1]
+    assert inputs["auxiliary"].numpy().tolist() == [[row, 2 * row] for row in expected]
+    np.testing.assert_array_equal(inputs["pictures"], PICTURES[expected].astype(np.float32) / 255)
+
+
+def test_features_go_the_way_of_pictures():
+    features = np.random.default_rng(0).normal(size=(10, 5)).astype(np.float32)
+    batches = Batches(features, np.arange(8), {"row": np.arange(8)}, lambda values: values, batch_size=3)
+    np.testing.assert_array_equal(np.concatenate([values for values, _ in batches.stream()]), features[:8])
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"weights": {"row": np.ones(3)}}, "head row: 3 weights; expected one for each of 8 rows"),
+        ({"weights": {"age": np.ones(8)}}, "weights for head age; expected one of row"),
+        ({"auxiliary": np.ones((9, 2))}, "input auxiliary: 9 values; expected one for each of 8 rows"),
+    ],
+)
+def test_weights_and_auxiliary_numbers_that_do_not_fit_are_refused(changes, message):
+    with pytest.raises(DataError, match=message):
+        make_batches(**changes)
+
+
 def test_targets_of_another_length_are_refused():
     with pytest.raises(DataError, match="head row: 3 targets; expected one for each of 8 rows"):
         make_batches(targets={"row": np.zeros(3)})

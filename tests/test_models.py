@@ -9,7 +9,8 @@ import pytest
 
 from facekit.backbones import BACKBONES, build_backbone, load_backbone_weights, take_backbone
 from facekit.errors import ParameterError, WeightsError
-from facekit.models import Dense, Head, ModelSpec, build_model, count_parameters, load_model, save_model
+from facekit.models import Dense, Head, ModelSpec, build_head_model, build_model, count_parameters, load_model, save_model
+from facekit.smallnets import build_autoencoder
 from facekit.weights import hash_file
 
 SMILE = Head("smile", "multi-class", ("none", "positive", "negative"))
@@ -132,6 +133,33 @@ def test_impossible_model_is_refused(changes, message):
 def test_impossible_head_or_step_is_refused(make, message):
     with pytest.raises(ParameterError, match=message):
         make()
+
+
+def test_the_age_reports_networks_have_its_parameters():
+    dense = (Dense(0, dropout=0.25), Dense(384, dropout=0.5))
+    heads = (Head("age", "multi-class", ("YOUNG", "MIDDLE", "OLD")),)
+    spec = ModelSpec("AgeCNN", (32, 32), heads, pooling="flatten", dense=dense)
+    assert count_parameters(build_model(spec)) == {"total": 682_287, "trainable": 681_897, "frozen_layers": 0}
+    autoencoder = build_autoencoder((32, 32))
+    assert count_parameters(autoencoder)["total"] == 13_939
+    assert autoencoder.get_layer("code").output.shape == (None, 4, 4, 8)
+    assert autoencoder.output["reconstruction"].shape == (None, 32, 32, 3)
+
+
+def test_flattened_features_keep_every_place():
+    model = build_model(make_spec(pooling="flatten", input_size=(64, 64)))
+    assert model.get_layer("pooled").output.shape == (None, 2 * 2 * 256)
+    with pytest.raises(ParameterError, match="pooling 'max'; expected one of average, flatten"):
+        make_spec(pooling="max")
+
+
+def test_heads_alone_compute_what_the_whole_model_does():
+    model = build_model(make_spec(dense=(Dense(4),)))
+    alone = build_head_model(256, (SMILE,), (Dense(4),))
+    alone.set_weights([weight for name in ("dense_1", "smile") for weight in model.get_layer(name).get_weights()])
+    pictures = make_batch()[0]
+    features = keras.Model(model.input, model.get_layer("pooled").output).predict_on_batch(pictures)
+    np.testing.assert_allclose(alone.predict_on_batch(features)["smile"], model.predict_on_batch(pictures)["smile"], atol=1e-6)
 
 
 # --- what moves while training ---

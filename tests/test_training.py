@@ -8,7 +8,7 @@ import pytest
 
 from facekit.batches import Batches
 from facekit.errors import ParameterError, TrainingError
-from facekit.training import FitSettings, fit_model, predict_heads, read_watched
+from facekit.training import FitSettings, compile_model, fit_model, predict_heads, read_watched
 
 HEADS = (SimpleNamespace(name="light", kind="multi-class"),)
 PICTURES = np.random.default_rng(0).integers(0, 256, (64, 6, 6, 3), dtype=np.uint8)
@@ -84,6 +84,47 @@ def test_the_best_epoch_is_kept_and_patience_ends_the_run(tmp_path):
     np.testing.assert_allclose(watched[best], kept, atol=1e-6)
 
 
+def test_the_epoch_is_kept_by_accuracy_or_is_the_last(tmp_path):
+    for keep in ("accuracy", "last"):
+        model, history = fit(tmp_path / keep, FitSettings(epochs=8, learning_rate=0.2, keep=keep))
+        best = int(history["val_categorical_accuracy"].idxmax()) if keep == "accuracy" else 7
+        assert best != int(history["val_loss"].idxmin())  # or this would say nothing
+        assert history["best"].tolist() == [epoch == best for epoch in range(8)]
+        kept = predict_heads(model, make_batches(np.arange(48, 64)))["light"]
+        np.testing.assert_allclose(read_watched(tmp_path / keep, "test", "light")[best], kept, atol=1e-6)
+
+
+def make_two_heads():
+    keras.utils.set_random_seed(3)
+    inputs = {"pictures": keras.Input((6, 6, 3), name="pictures"), "auxiliary": keras.Input((2,), name="auxiliary")}
+    hidden = keras.layers.Concatenate()([keras.layers.Flatten()(inputs["pictures"]), inputs["auxiliary"]])
+    tone = keras.layers.Dense(1, name="tone")(hidden)
+    return keras.Model(inputs, {"tone": tone, "traits": keras.layers.Dense(3, "sigmoid", name="traits")(hidden)})
+
+
+TWO_HEADS = (SimpleNamespace(name="tone", kind="regression"), SimpleNamespace(name="traits", kind="multi-label"))
+
+
+def fit_two_heads(folder, *, weights=None, **settings):
+    model, rows = make_two_heads(), np.arange(48)
+    targets = {"tone": np.ones((48, 1)), "traits": np.tile([0.0, 1.0, -1.0], (48, 1))}
+    numbers = {"weights": weights, "auxiliary": np.ones((48, 2))}
+    train = Batches(PICTURES, rows, targets, lambda pictures: pictures / 255, batch_size=8, seed=1, **numbers)
+    validation = Batches(PICTURES, rows, targets, lambda pictures: pictures / 255, batch_size=8, **numbers)
+    return model, fit_model(model, TWO_HEADS, train, validation, FitSettings(epochs=2, **settings), folder=folder)
+
+
+def test_a_head_whose_rows_or_losses_weigh_nothing_stays(tmp_path):
+    start = make_two_heads().get_layer("traits").kernel.numpy()
+    for name, changes in {"rows": {"weights": {"traits": np.zeros(48)}}, "loss": {"loss_weights": {"traits": 0.0}}}.items():
+        model, _ = fit_two_heads(tmp_path / name, **changes)
+        np.testing.assert_array_equal(model.get_layer("traits").kernel.numpy(), start)
+    model, history = fit_two_heads(tmp_path / "both")
+    moved = (model.get_layer("traits").kernel.numpy() != start).any(axis=0)
+    assert moved.tolist() == [True, True, False]  # the third label is unknown everywhere
+    assert {"val_traits_binary_accuracy", "val_tone_loss"} <= set(history)
+
+
 def test_flips_are_averaged():
     model, batches = make_model(), make_batches(np.arange(48, 64))
     mirrored = Batches(PICTURES[:, :, ::-1], batches.rows, batches.targets, batches.preprocess)
@@ -102,5 +143,13 @@ def test_a_loss_that_is_not_a_number_stops_in_one_line(tmp_path):
 def test_unknown_choices_list_the_known():
     with pytest.raises(ParameterError, match="optimizer 'adamm'; expected one of adam, adamw, sgd"):
         FitSettings(epochs=1, optimizer="adamm")
+    with pytest.raises(ParameterError, match="keep 'best'; expected one of loss, accuracy, last"):
+        FitSettings(epochs=1, keep="best")
+    with pytest.raises(ParameterError, match="patience 2 with keep last"):
+        FitSettings(epochs=1, keep="last", patience=2)
+    with pytest.raises(ParameterError, match="keep accuracy: no head has one"):
+        compile_model(make_two_heads(), TWO_HEADS[:1], FitSettings(epochs=1, keep="accuracy"), steps=1)
+    with pytest.raises(ParameterError, match="weights for head 'age'; expected one of tone, traits"):
+        compile_model(make_two_heads(), TWO_HEADS, FitSettings(epochs=1, loss_weights={"age": 1.0}), steps=1)
     with pytest.raises(ParameterError, match="epochs 0; expected at least 1"):
         FitSettings(epochs=0)
