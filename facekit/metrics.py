@@ -8,7 +8,6 @@ probabilities; every metric of it is computed by the same code as the model's.
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
 
 import numpy as np
 import pandas as pd
@@ -17,40 +16,9 @@ from sklearn.metrics import confusion_matrix
 
 from facekit.bootstrap import Statistic, bootstrap_intervals
 from facekit.errors import ParameterError
+from facekit.measured import Figure, Metric, average, build_metrics, compare_statistics, divide
 
 BINS = 10
-AVERAGINGS = ("none", "macro", "micro", "weighted", "samples", "mean over attributes")
-
-
-@dataclass(frozen=True)
-class Metric:
-    """One measured figure.
-
-    Args:
-        name: split first, then what and of whom, such as `test/accuracy` or `test/smile/recall/negative smile`.
-        value: the figure; None where it is not defined (the recall of a class that no row has).
-        interval: 95 % bootstrap interval (low, high); None where there is none.
-        n: rows that the figure rests on.
-        baseline: what a constant prediction reaches; None where there is none.
-        averaging: one of AVERAGINGS.
-        higher_is_better: False for losses.
-    """
-
-    name: str
-    value: float | None
-    interval: tuple[float, float] | None
-    n: int
-    baseline: float | None = None
-    averaging: str = "none"
-    higher_is_better: bool = True
-
-    def __post_init__(self):
-        if self.averaging not in AVERAGINGS:
-            raise ParameterError(f"{self.name}: averaging {self.averaging!r}", expected=", ".join(AVERAGINGS))
-
-    def to_dict(self) -> dict:
-        """Return the metric as metrics.json holds it."""
-        return asdict(self) | {"interval": None if self.interval is None else list(self.interval)}
 
 
 def measure_classification(
@@ -117,18 +85,19 @@ def measure_decisions(
     """
     k = len(classes)
     y_true, y_pred = check_classes(y_true, k), check_classes(y_pred, k, rows=len(y_true))
-    statistic = _build_decisions(y_true, y_pred, k)
-    constant = np.full(len(y_true), int(np.argmax(_count_classes(y_true, k, baseline_counts))))
+    n = len(y_true)
+    constant = np.full(n, int(np.argmax(count_classes(y_true, k, baseline_counts))))
     true, predicted = np.bincount(y_true, minlength=k), np.bincount(y_pred, minlength=k)
     either = true + predicted - np.bincount(y_true[y_true == y_pred], minlength=k)
-    names = ["accuracy", "balanced_accuracy", "macro_f1"]
-    names += [f"{what}/{name}" for what in ("precision", "recall", "f1") for name in classes]
-    return _build_metrics(
+    figures = [Figure("accuracy", n), Figure("balanced_accuracy", n, "macro"), Figure("macro_f1", n, "macro")]
+    for what, counts in (("precision", predicted), ("recall", true), ("f1", either)):
+        figures += [Figure(f"{what}/{name}", count) for name, count in zip(classes, counts, strict=True)]
+    return build_metrics(
         prefix,
-        names,
-        statistic,
-        _build_decisions(y_true, constant, k),
-        counts=[len(y_true)] * 3 + [*predicted, *true, *either],
+        figures,
+        _build_decisions(y_true, y_pred, k),
+        baselines=_build_decisions(y_true, constant, k)(np.ones((1, n)))[0],
+        rows=n,
         groups=groups,
         seed=seed,
     )
@@ -164,14 +133,15 @@ def measure_probabilities(
     """
     k = np.shape(y_prob)[-1]
     y_true, y_prob = check_classes(y_true, k), check_probabilities(y_true, y_prob, k)
-    counts = _count_classes(y_true, k, baseline_counts)
-    prior = np.tile(counts / counts.sum(), (len(y_true), 1))
-    return _build_metrics(
+    n = len(y_true)
+    counts = count_classes(y_true, k, baseline_counts)
+    prior = np.tile(counts / counts.sum(), (n, 1))
+    return build_metrics(
         prefix,
-        ["log_loss", "ece"],
+        [Figure("log_loss", n), Figure("ece", n)],
         _build_probabilities(y_true, y_prob),
-        _build_probabilities(y_true, prior),
-        counts=[len(y_true)] * 2,
+        baselines=_build_probabilities(y_true, prior)(np.ones((1, n)))[0],
+        rows=n,
         groups=groups,
         seed=seed,
     )
@@ -203,19 +173,8 @@ def compare_models(
     >>> compare_models("accuracy", np.array([0, 1]), {"a": np.array([0, 1]), "b": np.array([0, 0])})["difference"]
     0.5
     """
-    if len(models) != 2:
-        raise ParameterError(f"{len(models)} models to compare", expected="two")
-    first, second = (_build_statistic(metric, np.asarray(y_true), np.asarray(output)) for output in models.values())
-
-    def subtract(weights: np.ndarray) -> np.ndarray:
-        return first(weights) - second(weights)
-
-    n = len(y_true)
-    (interval,) = bootstrap_intervals(subtract, n, groups=groups, seed=seed)
-    a, b = models
-    difference = float(subtract(np.ones((1, n)))[0])
-    found = {"difference": difference, "interval": None if interval is None else list(interval), "n": n}
-    return {"a": a, "b": b, "metric": metric} | found
+    statistics = {name: _build_statistic(metric, np.asarray(y_true), np.asarray(out)) for name, out in models.items()}
+    return compare_statistics(metric, statistics, len(y_true), groups=groups, seed=seed)
 
 
 def compute_confusion(y_true: np.ndarray, y_pred: np.ndarray, k: int) -> np.ndarray:
@@ -249,7 +208,7 @@ def compute_calibration(
     in_bin = (members[:, None] == present).astype(np.float64)
 
     def compute_accuracies(weights: np.ndarray) -> np.ndarray:
-        return _divide(weights @ (in_bin * correct[:, None]), weights @ in_bin)
+        return divide(weights @ (in_bin * correct[:, None]), weights @ in_bin)
 
     intervals = bootstrap_intervals(compute_accuracies, len(y_true), groups=groups, seed=seed)
     low, high = np.array([(np.nan, np.nan) if pair is None else pair for pair in intervals]).T
@@ -295,38 +254,12 @@ def check_probabilities(y_true: np.ndarray, y_prob: np.ndarray, k: int | None = 
     return y_prob / sums[:, None]
 
 
-def _build_metrics(
-    prefix: str,
-    names: list[str],
-    statistic: Statistic,
-    constant: Statistic,
-    *,
-    counts: list[int],
-    groups: np.ndarray | None,
-    seed: int,
-) -> list[Metric]:
-    n = counts[0]
-    ones = np.ones((1, n))
-    rows = zip(
-        names,
-        statistic(ones)[0],
-        bootstrap_intervals(statistic, n, groups=groups, seed=seed),
-        counts,
-        constant(ones)[0],
-        strict=True,
-    )
-    return [
-        Metric(
-            name=f"{prefix}/{name}",
-            value=float(value) if np.isfinite(value) else None,
-            interval=interval if np.isfinite(value) else None,
-            n=int(count),
-            baseline=float(baseline) if np.isfinite(baseline) else None,
-            averaging="macro" if name in ("balanced_accuracy", "macro_f1") else "none",
-            higher_is_better=name not in ("log_loss", "ece"),
-        )
-        for name, value, interval, count, baseline in rows
-    ]
+def count_classes(y_true: np.ndarray, k: int, counts: Sequence[int] | None) -> np.ndarray:
+    """Return the training rows of each class, (k,): `counts`, or those of `y_true` where None is given."""
+    counts = np.bincount(y_true, minlength=k) if counts is None else np.asarray(counts, dtype=np.float64)
+    if counts.shape != (k,) or (counts < 0).any() or not counts.sum():
+        raise ParameterError(f"baseline_counts {counts.tolist()}", expected=f"training rows of each of {k} classes")
+    return counts
 
 
 def _build_statistic(metric: str, y_true: np.ndarray, output: np.ndarray) -> Statistic:
@@ -353,11 +286,11 @@ def _build_decisions(y_true: np.ndarray, y_pred: np.ndarray, k: int) -> Statisti
         confusion = (weights @ cells).reshape(-1, k, k)
         hits = np.diagonal(confusion, axis1=1, axis2=2)
         true, predicted = confusion.sum(axis=2), confusion.sum(axis=1)
-        recall, f1 = _divide(hits, true), _divide(2 * hits, true + predicted)
+        recall, f1 = divide(hits, true), divide(2 * hits, true + predicted)
         # A class that is never predicted has precision 0, as in scikit-learn; one that no row has is left out.
-        precision = np.where(predicted > 0, _divide(hits, predicted), np.where(true > 0, 0.0, np.nan))
+        precision = np.where(predicted > 0, divide(hits, predicted), np.where(true > 0, 0.0, np.nan))
         accuracy = hits.sum(axis=1) / true.sum(axis=1)
-        return np.column_stack([accuracy, _average(recall), _average(f1), precision, recall, f1])
+        return np.column_stack([accuracy, average(recall), average(f1), precision, recall, f1])
 
     return compute
 
@@ -380,19 +313,3 @@ def _find_bins(y_true: np.ndarray, y_prob: np.ndarray, bins: int) -> tuple[np.nd
     confidence = np.clip(y_prob.max(axis=1), 0, 1)
     members = np.searchsorted(np.linspace(0, 1, bins + 1)[1:-1], confidence)
     return (y_prob.argmax(axis=1) == y_true).astype(np.float64), confidence, members
-
-
-def _count_classes(y_true: np.ndarray, k: int, counts: Sequence[int] | None) -> np.ndarray:
-    counts = np.bincount(y_true, minlength=k) if counts is None else np.asarray(counts, dtype=np.float64)
-    if counts.shape != (k,) or (counts < 0).any() or not counts.sum():
-        raise ParameterError(f"baseline_counts {counts.tolist()}", expected=f"training rows of each of {k} classes")
-    return counts
-
-
-def _divide(top: np.ndarray, bottom: np.ndarray) -> np.ndarray:
-    return np.divide(top, bottom, out=np.full(np.shape(top), np.nan), where=bottom > 0)
-
-
-def _average(values: np.ndarray) -> np.ndarray:
-    """Return the mean over the last axis without the undefined ones."""
-    return _divide(np.nansum(values, axis=-1), np.isfinite(values).sum(axis=-1))

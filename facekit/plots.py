@@ -197,7 +197,7 @@ def plot_history(history: pd.DataFrame, title: str = "Loss and accuracy by epoch
                     panel.plot(table["epoch"], table[column], label=label, markersize=4, **look)
             if "best" in table and table["best"].any():
                 kept = table.loc[table["best"].astype(bool), "epoch"].iloc[0]
-                panel.axvline(kept, color="#777777", linewidth=6, alpha=0.25, label="epoch kept (by validation)")
+                panel.axvline(kept, color="#777777", linewidth=6, alpha=0.25, label="epoch kept")
             name = "accuracy" if "accuracy" in measure and len(accuracies) == 1 else measure.replace("_", " ")
             panel.set(title=f"{stage}: {name}" if stage else name, xlabel="epoch")
             panel.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))

@@ -16,9 +16,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from facekit.errors import DataError, ParameterError
 from facekit.folders import project_root
+from facekit.measured import LOWER_IS_BETTER
 
 TASKS = ("selfie-task1", "selfie-auxiliary", "selfie-task2", "selfie-ranking", "gender", "age", "celeba", "smile")
-LOSSES = ("log_loss", "ece", "mse", "loss")  # a comparison names its metric only; of these the lower one is better
 Verdict = Literal["above", "within", "below", "not comparable"]
 
 
@@ -161,7 +161,7 @@ def index_measured(metrics: list[dict], comparisons: list[dict]) -> dict[str, di
             "value": comparison["difference"],
             "interval": comparison["interval"],
             "n": comparison["n"],
-            "higher_is_better": comparison["metric"].split("/")[-1] not in LOSSES,
+            "higher_is_better": comparison["metric"].split("/")[-1] not in LOWER_IS_BETTER,
         }
         for comparison in comparisons
     }

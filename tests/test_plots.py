@@ -140,7 +140,7 @@ def test_legend_names_the_test_curve_though_the_loss_has_none():
     figure = plots.plot_history(HISTORY.assign(test_categorical_accuracy=0.5))
     (legend,) = figure.legends
     names = [text.get_text() for text in legend.get_texts()]
-    assert names == ["training", "validation", "test", "epoch kept (by validation)"]
+    assert names == ["training", "validation", "test", "epoch kept"]
 
 
 def test_metrics_draw_interval_baseline_and_published():
