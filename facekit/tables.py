@@ -2,23 +2,29 @@
 
 The trap this prevents: a reader that loses the first row of a csv without header, shifts columns where a name holds a
 blank, or reports a bad label without saying where it stands. The manifest says which forms a table comes in; all of
-them end here in the same data frame of strings.
+them end here in the same data frame of strings. What a reader must judge (values, repeated keys, too little that can be
+used) is judged here too, so that every dataset says it in the same words.
 """
 
 import csv
 import io
 import json
 import os
+import re
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from facekit.errors import DataError
-from facekit.manifests import DatasetManifest, Form, Table, load_manifest
+from facekit.manifests import Column, DatasetManifest, Form, Table, load_manifest
 
+SET_ASIDE_COLUMNS = ("file", "row", "value", "reason")
 MAX_TABLE_BYTES = 1_000_000_000  # CelebA's largest table is 27 MB; more than this is no table of ours
+# Text that commas and blanks alone divide: no quotes, nothing beyond ASCII, no control characters.
+_PLAIN = re.compile(r"[\t\n\r !#-~]*")
 
 
 def find_form(table: Table, root: Path) -> Form | None:
@@ -53,9 +59,13 @@ def read_rows(manifest: DatasetManifest, name: str, root: Path) -> tuple[pd.Data
             mend=f"see `facekit data fetch {manifest.name}`, or name its folder",
         )
     columns = list(table.columns)
-    lines = _read_lines(root / form.path, form)
+    text = _read_text(root / form.path)
+    lines = _split_lines(text, root / form.path, form)
     _skip_header(lines, form, columns)
     rows, broken = [], []
+    regular = _read_regular(text, form, columns)
+    if regular is not None:
+        return regular, pd.DataFrame(broken, columns=SET_ASIDE_COLUMNS)
     for number, cells in lines:
         if len(cells) == len(columns):
             rows.append([form.path, number, *cells])
@@ -66,7 +76,7 @@ def read_rows(manifest: DatasetManifest, name: str, root: Path) -> tuple[pd.Data
         raise DataError(f"{root / form.path}: no row with {len(columns)} values", expected=", ".join(columns[:4]))
     return (
         pd.DataFrame(rows, columns=["file", "row", *columns]),
-        pd.DataFrame(broken, columns=["file", "row", "value", "reason"]),
+        pd.DataFrame(broken, columns=SET_ASIDE_COLUMNS),
     )
 
 
@@ -80,8 +90,10 @@ def list_pictures(table: Table, root: Path) -> tuple[str, frozenset[str]]:
         ending = pattern.rpartition("}")[2].lower() or ".jpg"
         if not (root / folder).is_dir():
             continue
+        tables = {form.path.rpartition("/")[2] for form in table.forms if form.path.rpartition("/")[0] == folder}
         with os.scandir(root / folder) as entries:
-            names = frozenset(entry.name for entry in entries if not entry.is_dir() and entry.name[0] != ".")
+            files = [entry.name for entry in entries if not entry.is_dir()]
+        names = frozenset(name for name in files if name[0] != "." and name not in tables)
         # A folder that also holds tables or other folders counts only where pictures stand in it.
         pictures = names if folder else frozenset(name for name in names if name.lower().endswith(ending))
         if pictures:
@@ -93,6 +105,101 @@ def name_pictures(table: Table, keys: pd.Series) -> pd.Series:
     """Return the pictures' file names, without folder, for the table's keys."""
     before, after = table.pictures[0].rpartition("/")[2].split(f"{{{table.key}}}")
     return before + keys + after
+
+
+def judge_values(column: Column, values: pd.Series) -> tuple[pd.Series, str]:
+    """Say which values are not what the manifest allows in a column.
+
+    Args:
+        column: the column of the manifest.
+        values: text, shape (n,).
+
+    Returns:
+        bool of shape (n,), True where the value is wrong; and what is wrong with these, such as "is no number".
+    """
+    if column.values:
+        return ~values.isin(column.values), "is none of " + ", ".join(column.values)
+    if column.number:
+        return pd.to_numeric(values, errors="coerce").isna(), "is no number"
+    if column.pattern:
+        return ~values.str.fullmatch(column.pattern), f"is not of the form {column.pattern}"
+    return pd.Series(False, index=values.index), ""
+
+
+def mark_wrong_values(rows: pd.DataFrame, table: Table) -> None:
+    """Write value and reason beside every row, not marked yet, that holds a wrong value; the key is not judged.
+
+    Args:
+        rows: rows of the table with the columns `value` and `reason`, which is "" where a row is usable; changed in place.
+        table: the manifest's table.
+    """
+    for name, column in table.columns.items():
+        if name == table.key:
+            continue
+        wrong, problem = judge_values(column, rows[name])
+        wrong &= rows["reason"] == ""
+        if wrong.any():
+            rows.loc[wrong, "value"] = rows.loc[wrong, name]
+            rows.loc[wrong, "reason"] = f"{name} {problem}"
+
+
+def mark_missing_pictures(rows: pd.DataFrame, table: Table, root: Path) -> None:
+    """Write every row's `path`, relative to `root`, and the reason beside each, not marked yet, whose picture is missing.
+
+    Args:
+        rows: rows of the table with the column `reason`, which is "" where a row is usable; changed in place.
+        table: the manifest's table.
+        root: the dataset's folder.
+    """
+    folder, names = list_pictures(table, root)
+    pictures = name_pictures(table, rows[table.key])
+    rows["path"] = f"{folder}/" * bool(folder) + pictures
+    missing = ~pictures.isin(names) & (rows["reason"] == "")
+    rows.loc[missing, "reason"] = f"its picture is missing in {folder or root.name}"
+
+
+def mark_repeated(rows: pd.DataFrame, key: str, targets: list[str]) -> None:
+    """Write the reason beside every row that gives way to another of the same key.
+
+    Where the rows of a key differ in a target, nobody knows which is right, and all of them go. Otherwise one stays: the
+    first of the test set, which is to remain as published, or else the first.
+
+    Args:
+        rows: columns `file`, `row`, `split`, `reason` ("" where a row is usable), the key and the targets; changed in place.
+        key: the column that should name each row once.
+        targets: the columns that must agree.
+    """
+    usable = rows[rows["reason"] == ""]
+    for value, same in usable[usable[key].duplicated(keep=False)].groupby(key):
+        differing = [name for name in targets if same[name].nunique() > 1]
+        if differing:
+            values = ", ".join(sorted(map(str, same[differing[0]].unique())))
+            rows.loc[same.index, "reason"] = f"{key} {value} has several values of {differing[0]}: {values}"
+            continue
+        tested = same.index[same["split"] == "test"]
+        kept = tested[0] if len(tested) else same.index[0]
+        where = f"{rows['file'][kept]} row {rows['row'][kept]}"
+        rows.loc[same.index.drop(kept), "reason"] = f"{key} stands in {where} already"
+
+
+def divide_rows(rows: pd.DataFrame, broken: list[pd.DataFrame]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the rows without a reason against them, counted from 0, and all that is set aside, broken lines first."""
+    marked = rows["reason"] != ""
+    aside = [*broken, rows.loc[marked, list(SET_ASIDE_COLUMNS)]]
+    return rows[~marked].reset_index(drop=True), pd.concat(aside, ignore_index=True)
+
+
+def refuse_unusable(name: str, root: Path, table: pd.DataFrame, set_aside: pd.DataFrame) -> None:
+    """Raise DataError where at least half of the rows cannot be used, naming the first of them."""
+    if len(set_aside) < len(table):
+        return
+    first = set_aside.iloc[0]
+    raise DataError(
+        f"{root}: {len(set_aside):,} of {len(set_aside) + len(table):,} rows cannot be used, "
+        f"the first in {first.file} row {first.row}: {first.value}: {first.reason}",
+        expected=f"the whole of {name}",
+        mend=f"`facekit data verify {name} --root {root}` lists them all",
+    )
 
 
 def read_kind(root: Path) -> str:
@@ -129,19 +236,46 @@ def has_every_picture(name: str, root: Path) -> bool:
     return True
 
 
-def _read_lines(path: Path, form: Form) -> Iterator[tuple[int, list[str]]]:
+def _read_regular(text: str, form: Form, columns: list[str]) -> pd.DataFrame | None:
+    """Read a table without quotes, gaps and broken lines at once, or return None: line by line says what is wrong.
+
+    CelebA's 202,599 rows of 41 values take half a second here and more than five line by line.
+    """
+    if not _PLAIN.fullmatch(text):
+        return None
+    skipped = {"none": 0, "names": 1, "count and names": 2}[form.header]
+    layout = {"sep": r"\s+" if form.separator == "space" else ",", "quoting": csv.QUOTE_NONE, "skip_blank_lines": False}
     try:
-        text = io.StringIO(_read_bytes(path).decode("utf-8-sig"), newline="")
-        if form.separator == "space":
-            yield from ((number, line.split()) for number, line in enumerate(text.read().splitlines(), start=1))
-        else:
-            reader = csv.reader(text, strict=True)
-            for cells in reader:
-                yield reader.line_num, list(map(str.strip, cells))
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: byte {error.start} is no UTF-8", expected="a table in UTF-8") from error
+        rows = pd.read_csv(io.BytesIO(text.encode()), header=None, skiprows=skipped, dtype=str, keep_default_na=False, **layout)
+    except (pd.errors.ParserError, pd.errors.EmptyDataError):
+        return None
+    if len(rows.columns) != len(columns):
+        return None
+    if any(value != value.strip() or not value for name in rows for value in rows[name].unique()):
+        return None
+    rows.columns = columns
+    rows.insert(0, "row", np.arange(len(rows)) + skipped + 1)
+    rows.insert(0, "file", form.path)
+    return rows
+
+
+def _split_lines(text: str, path: Path, form: Form) -> Iterator[tuple[int, list[str]]]:
+    if form.separator == "space":
+        yield from ((number, line.split()) for number, line in enumerate(text.splitlines(), start=1))
+        return
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    try:
+        for cells in reader:
+            yield reader.line_num, list(map(str.strip, cells))
     except csv.Error as error:
         raise DataError(f"{path}: {error}", expected="comma-separated values") from error
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return _read_bytes(path).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: byte {error.start} is no UTF-8", expected="a table in UTF-8") from error
 
 
 def _read_bytes(path: Path) -> bytes:

@@ -8,7 +8,6 @@ named as a subset, a fault is named with its file and row.
 import hashlib
 import json
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -19,8 +18,8 @@ from tqdm import tqdm
 from facekit.errors import DataError, ParameterError, PictureError
 from facekit.fetch import check_file
 from facekit.images import read_picture
-from facekit.manifests import Column, DatasetManifest, Manifest, Table, load_manifest
-from facekit.tables import find_form, list_pictures, name_pictures, read_kind, read_rows
+from facekit.manifests import DatasetManifest, Manifest, Table, load_manifest
+from facekit.tables import find_form, judge_values, list_pictures, name_pictures, read_kind, read_rows
 
 Problem = dict[str, str | int | None]
 
@@ -160,22 +159,10 @@ def _check_values(table: Table, rows: pd.DataFrame, found: VerifyReport) -> None
         if column.values:
             numbers = values.value_counts()
             counts[name] = {value: int(numbers.get(value, 0)) for value in column.values}
-        for index, problem in _judge_values(column, values):
+        wrong, problem = judge_values(column, values)
+        for index in values.index[wrong]:
             found.add_problem(rows["file"][index], int(rows["row"][index]), values[index], f"{name} {problem}")
     next(entry for entry in found.tables if entry["table"] == table.name)["counts"] = counts
-
-
-def _judge_values(column: Column, values: pd.Series) -> Iterator[tuple[int, str]]:
-    wrong = pd.Series(False, index=values.index)
-    problem = ""
-    if column.values:
-        wrong, problem = ~values.isin(column.values), "is none of " + ", ".join(column.values)
-    elif column.number:
-        wrong, problem = pd.to_numeric(values, errors="coerce").isna(), "is no number"
-    elif column.pattern:
-        wrong, problem = ~values.str.fullmatch(column.pattern), f"is not of the form {column.pattern}"
-    for index in values.index[wrong]:
-        yield index, problem
 
 
 def _check_duplicates(manifest: DatasetManifest, tables: dict, found: VerifyReport) -> None:

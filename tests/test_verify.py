@@ -2,16 +2,15 @@
 
 import argparse
 import json
-import zipfile
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
-from raw_files import name_facehack, write_facehack, write_picture
+from raw_files import name_facehack, write_celeba, write_facehack, write_indian_actors, write_picture
 
 from facekit.data_commands import add_data_parser, draw_sample
 from facekit.errors import DataError, ParameterError
-from facekit.manifests import load_manifest
 from facekit.synthetic import SAMPLE_COUNTS, write_sample
 from facekit.tables import has_every_picture
 from facekit.verify import verify_dataset
@@ -113,36 +112,16 @@ def test_folder_of_something_else_is_refused(tmp_path):
         verify_dataset("facehack", tmp_path, workers=0)
 
 
-def write_celeba(root, form, *, identities=True):
-    """Write four rows of CelebA, three pictures, as the official text files, as csv, or as zipped csv."""
-    names = list(load_manifest("celeba").table("attributes").columns)[1:]
-    rows = [(f"{number:06d}.jpg", ["-1"] * 20 + ["1"] * 20) for number in range(1, 5)]
-    root.mkdir()
-    if form == "txt":
-        lines = ["4", " ".join(names) + " ", *(f"{name}  {'  '.join(values)}" for name, values in rows)]
-        (root / "list_attr_celeba.txt").write_text("\n".join(lines) + "\n")
-        (root / "list_eval_partition.txt").write_text("".join(f"{name} {n % 3}\n" for n, (name, _) in enumerate(rows)))
-    else:
-        lines = [",".join(["image_id", *names]), *(",".join([name, *values]) for name, values in rows)]
-        text = "\n".join(lines) + "\n"
-        if form == "csv.zip":
-            with zipfile.ZipFile(root / "list_attr_celeba.csv.zip", "w", zipfile.ZIP_DEFLATED) as archive:
-                archive.writestr("list_attr_celeba.csv", text)
-        else:
-            (root / "list_attr_celeba.csv").write_text(text)
-        partition = "".join(f"{name},{n % 3}\n" for n, (name, _) in enumerate(rows))
-        (root / "list_eval_partition.csv").write_text("image_id,partition\n" + partition)
-    if identities:
-        (root / "identity_CelebA.txt").write_text("".join(f"{name} {n}\r\n" for n, (name, _) in enumerate(rows)))
-    for number in (1, 2, 4):
-        write_picture(root / "img_align_celeba" / f"{number:06d}.jpg", seed=number)
+def plant_celeba(root, form, **options):
+    """Raw files of CelebA, called planted, since four rows are not the published ones."""
+    write_celeba(root, form, **options)
     (root / "facekit.json").write_text('{"kind": "planted"}')
     return root
 
 
 @pytest.mark.parametrize("form", ["txt", "csv", "csv.zip"])
 def test_celeba_in_every_distribution(tmp_path, form):
-    report = verify("celeba", write_celeba(tmp_path / "celeba", form))
+    report = verify("celeba", plant_celeba(tmp_path / "celeba", form))
     assert report.problems == []
     assert [table["rows"] for table in report.tables] == [4, 4, 4]
     assert report.tables[1]["counts"] == {"partition": {"0": 2, "1": 1, "2": 1}}
@@ -150,7 +129,7 @@ def test_celeba_in_every_distribution(tmp_path, form):
 
 
 def test_celeba_without_identities_and_with_wrong_rows(tmp_path):
-    root = write_celeba(tmp_path / "celeba", "csv", identities=False)
+    root = plant_celeba(tmp_path / "celeba", "csv", identities=False)
     path = root / "list_eval_partition.csv"
     path.write_text(path.read_text().replace("000004.jpg,0", "000005.jpg,3"))
     report = verify("celeba", root)
@@ -163,7 +142,7 @@ def test_celeba_without_identities_and_with_wrong_rows(tmp_path):
 
 
 def test_celeba_with_another_header(tmp_path):
-    root = write_celeba(tmp_path / "celeba", "csv")
+    root = plant_celeba(tmp_path / "celeba", "csv")
     path = root / "list_attr_celeba.csv"
     path.write_text(path.read_text().replace("Bald", "Bold"))
     (problem,) = list_problems(verify("celeba", root))
@@ -183,6 +162,16 @@ def test_indian_actors_faults(tmp_path):
         ("train.csv", 5, "Train/x.jpg", "the row's picture is missing"),
         ("Test/3.jpg", None, "3.jpg", "no row names this picture"),
     ]
+
+
+def test_tables_beside_their_pictures_are_no_pictures(tmp_path):
+    root = write_indian_actors(tmp_path / "actors")
+    (root / "facekit.json").write_text('{"kind": "planted"}')
+    for table in ("Train/train.csv", "Test/test.csv"):
+        (root / Path(table).name).rename(root / table)
+    report = verify("indian_actors", root)
+    assert report.problems == []
+    assert report.pictures["decoded"] == 9
 
 
 def test_rows_divided_otherwise_are_no_fault_but_too_many_are(tmp_path):

@@ -9,15 +9,13 @@ from pathlib import Path
 import pandas as pd
 
 from facekit.manifests import DatasetManifest, load_manifest
-from facekit.tables import list_pictures, name_pictures, read_rows
-
-LABELS = ("NOT smile", "positive smile", "negative smile")
+from facekit.tables import divide_rows, mark_missing_pictures, mark_repeated, mark_wrong_values, read_rows
 
 
 def read_facehack_tables(root: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Read FaceHack's table and the rows set aside.
 
-    A row is set aside where its line is broken, its label is none of LABELS, its picture is missing, or its id stands
+    A row is set aside where its line is broken, its label is another than the three, its picture is missing, or its id stands
     elsewhere: with another label, all rows of the id go; with the same one, the first row of the test file stays, or
     else the first.
 
@@ -38,32 +36,12 @@ def read_facehack_tables(root: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     parts, aside = [], []
     for table in manifest.tables:
         rows, broken = read_rows(manifest, table.name, root)
-        folder, names = list_pictures(table, root)
-        picture = name_pictures(table, rows["id"])
-        rows = rows.assign(split=table.split, path=f"{folder}/" + picture, reason="")
-        rows.loc[~picture.isin(names), "reason"] = f"its picture is missing in {folder}"
-        unknown = ~rows["label"].isin(LABELS)
-        rows.loc[unknown, "reason"] = "label is none of " + ", ".join(LABELS)
-        rows["value"] = rows["id"].where(~unknown, rows["label"])
+        rows = rows.assign(split=table.split, value=rows["id"], reason="")
+        mark_wrong_values(rows, table)
+        mark_missing_pictures(rows, table, root)
         parts.append(rows)
         aside.append(broken)
     rows = pd.concat(parts, ignore_index=True)
-    _mark_repeated(rows)
-    good = rows[rows["reason"] == ""]
-    table = good[["path", "split"]].assign(group=range(len(good)), label=good["label"])
-    aside.append(rows.loc[rows["reason"] != "", ["file", "row", "value", "reason"]])
-    return table, pd.concat(aside, ignore_index=True)
-
-
-def _mark_repeated(rows: pd.DataFrame) -> None:
-    """Write the reason beside every row that gives way to another of the same id."""
-    usable = rows[rows["reason"] == ""]
-    for key, same in usable[usable.duplicated("id", keep=False)].groupby("id"):
-        if same["label"].nunique() > 1:
-            rows.loc[same.index, "reason"] = f"id {key} has several labels: {', '.join(sorted(same['label'].unique()))}"
-            continue
-        # The test set stays as published; so it is the training row that gives way.
-        tested = same.index[same["split"] == "test"]
-        kept = tested[0] if len(tested) else same.index[0]
-        where = f"{rows['file'][kept]} row {rows['row'][kept]}"
-        rows.loc[same.index.drop(kept), "reason"] = f"id stands in {where} already"
+    mark_repeated(rows, "id", ["label"])
+    good, set_aside = divide_rows(rows, aside)
+    return good[["path", "split"]].assign(group=good.index, label=good["label"]), set_aside

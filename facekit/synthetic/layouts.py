@@ -19,6 +19,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from facekit.datasets.celeba import ATTRIBUTES
 from facekit.errors import DataError, ParameterError
 from facekit.synthetic import people
 from facekit.synthetic.faces import draw_face
@@ -227,12 +228,12 @@ def _write_celeba(root: Path, count: int, seed: int, text: bool = False) -> None
     _write_pictures(jobs)
     _write_lines(root / "identity_CelebA.txt", (f"{name} {number}" for name, _, number, _ in rows), "\r\n")
     if text:
-        table = [str(count), " ".join(people.CELEBA_COLUMNS) + " "]
+        table = [str(count), " ".join(ATTRIBUTES) + " "]
         table += [name + "".join(f"{value:3d}" for value in values) for name, _, _, values in rows]
         _write_lines(root / "list_attr_celeba.txt", table)
         _write_lines(root / "list_eval_partition.txt", (f"{name} {partition}" for name, partition, _, _ in rows))
         return
-    table = [",".join(["image_id", *people.CELEBA_COLUMNS])]
+    table = [",".join(["image_id", *ATTRIBUTES])]
     table += [",".join([name, *map(str, values)]) for name, _, _, values in rows]
     _write_lines(root / "list_attr_celeba.csv", table)
     partitions = (f"{name},{partition}" for name, partition, _, _ in rows)

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from facekit.datasets.celeba import ATTRIBUTES
 from facekit.synthetic.populations import (
     choose,
     describe_face,
@@ -24,13 +25,6 @@ partial_faces is_female baby child teenager youth middle_age senior white black 
 smiling mouth_open frowning wearing_glasses wearing_sunglasses wearing_lipstick tongue_out duck_face black_hair
 blond_hair brown_hair red_hair curly_hair straight_hair braid_hair showing_cellphone using_earphone using_mirror
 braces wearing_hat harsh_lighting dim_lighting
-""".split()
-CELEBA_COLUMNS = """
-5_o_Clock_Shadow Arched_Eyebrows Attractive Bags_Under_Eyes Bald Bangs Big_Lips Big_Nose Black_Hair Blond_Hair Blurry
-Brown_Hair Bushy_Eyebrows Chubby Double_Chin Eyeglasses Goatee Gray_Hair Heavy_Makeup High_Cheekbones Male
-Mouth_Slightly_Open Mustache Narrow_Eyes No_Beard Oval_Face Pale_Skin Pointy_Nose Receding_Hairline Rosy_Cheeks
-Sideburns Smiling Straight_Hair Wavy_Hair Wearing_Earrings Wearing_Hat Wearing_Lipstick Wearing_Necklace
-Wearing_Necktie Young
 """.split()
 SMILE_LABELS = ("NOT smile", "positive smile", "negative smile")
 
@@ -152,7 +146,7 @@ def label_celebrity(random: np.random.Generator, face: Face) -> list[int]:
         "Wearing_Necktie": face.necktie,
         "Young": face.years + random.normal(0, 4) < 42,
     }
-    return [1 if values[name] else -1 for name in CELEBA_COLUMNS]
+    return [1 if values[name] else -1 for name in ATTRIBUTES]
 
 
 def draw_actor(random: np.random.Generator) -> Face:
