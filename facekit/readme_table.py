@@ -21,9 +21,9 @@ HEAD = ("Experiment", "Profile, data", "Claim", "Published", "Ours, 95 % interva
 
 
 def build_table(reports: Path) -> str:
-    """Return the table in Markdown: each claim that a run set a figure against, experiments in the order of TASKS.
+    """Return the table in Markdown: each claim that a run on real data was judged by, experiments in the order of TASKS.
 
-    Claims without a figure of ours are counted below the table, so that nothing is left out in silence.
+    The others are counted below the table, so that nothing is left out in silence; drawn and planted data is not the reports'.
 
     Args:
         reports: the folder that holds PROFILE/TASK/metrics.json.
@@ -39,12 +39,12 @@ def build_table(reports: Path) -> str:
     lines = ["| " + " | ".join(HEAD) + " |", "|" + " --- |" * len(HEAD)]
     rest = []
     for record in records:
-        rows = [row for row in record["published"] if row["reproduced"]]
+        rows = [row for row in record["published"] if row["verdict"] != "not comparable"]
         lines += [_format_row(record, row) for row in rows]
         rest.append(f"{record['task']} ({record['profile']}): {len(record['published']) - len(rows)}")
     lines += [
         "",
-        f"Claims without a figure of ours beside them, each with its reason in metrics.json: {'; '.join(rest)}.",
+        f"Claims that cannot be compared, each with its reason in metrics.json: {'; '.join(rest)}.",
     ]
     return "\n".join(lines if records else ["No run is committed yet."]) + "\n"
 
