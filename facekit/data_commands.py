@@ -1,4 +1,4 @@
-"""`facekit data list | fetch | verify | sample`: what the command line does with datasets.
+"""`facekit data list | fetch | verify | sample | plant`: what the command line does with datasets.
 
 The trap this prevents: a command that takes seconds to print its help. Each function imports what it needs when it
 runs.
@@ -21,8 +21,8 @@ def add_data_parser(subparsers) -> None:
     Args:
         subparsers: what argparse's `add_subparsers` returned.
     """
-    parser = subparsers.add_parser("data", help="list, fetch, verify the datasets; draw sample data")
-    commands = parser.add_subparsers(dest="data_command", required=True, metavar="list|fetch|verify|sample")
+    parser = subparsers.add_parser("data", help="list, fetch, verify the datasets; draw sample data, plant a popularity")
+    commands = parser.add_subparsers(dest="data_command", required=True, metavar="list|fetch|verify|sample|plant")
 
     command = commands.add_parser("list", help="show every dataset, where it comes from and its terms")
     command.set_defaults(function=list_datasets)
@@ -44,6 +44,14 @@ def add_data_parser(subparsers) -> None:
     command.add_argument("names", nargs="*", metavar="NAME", help="which datasets (default: all)")
     command.add_argument("--seed", type=int, default=0, help="another seed draws other faces (default: 0)")
     command.set_defaults(function=sample)
+
+    text = "write CelebA's photographs in UCF Selfie's layout, with a made-up popularity whose formula is known"
+    command = commands.add_parser("plant", help=text, description=f"{text.capitalize()}.")
+    command.add_argument("--from", dest="source", required=True, metavar="FOLDER", help="CelebA's folder, or a part of it")
+    command.add_argument("--to", dest="target", required=True, metavar="FOLDER", help="the folder to make")
+    command.add_argument("--seed", type=int, default=0, help="another seed draws other noise and names (default: 0)")
+    command.add_argument("--ceiling", type=float, default=0.5, help="R2 that the noise leaves to any model (default: 0.5)")
+    command.set_defaults(function=plant)
 
 
 def find_root(name: str, root: str | None) -> Path:
@@ -116,6 +124,16 @@ def sample(arguments: argparse.Namespace) -> int:
         raise ParameterError(f"unknown dataset {unknown[0]!r}", expected="one of " + ", ".join(known))
     for name in arguments.names or known:
         print(draw_sample(name, seed=arguments.seed))
+    return 0
+
+
+def plant(arguments: argparse.Namespace) -> int:
+    """Plant a popularity on CelebA's photographs, or say that this was done before."""
+    from facekit.plant import plant_popularity
+
+    source, target = Path(arguments.source).expanduser(), Path(arguments.target).expanduser().absolute()
+    made = plant_popularity(source, target, seed=arguments.seed, ceiling=arguments.ceiling)
+    print(f"{target}: {'planted, its README.md says how' if made else 'is there already, planted just so; left as it is'}")
     return 0
 
 

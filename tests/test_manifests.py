@@ -32,7 +32,7 @@ def test_every_manifest_is_complete():
 @pytest.mark.parametrize(
     ("name", "rows", "pictures", "source"),
     [
-        ("selfie", {"selfies": 46836}, 46836, "url"),
+        ("selfie", {"selfies": 46836, "rows": 46836}, 46836, "url"),
         ("celeba", {"attributes": 202599, "partition": 202599, "identities": 202599}, 202599, "page"),
         ("indian_actors", {"train": 19906, "test": 6636}, 26542, "page"),
         ("facehack", {"train": 4831, "test": 1611}, 6442, "git"),

@@ -3,8 +3,10 @@
 The trap this prevents: four datasets with four habits (with and without header, with and without .jpg, -1/1 and 0/1)
 leaking into every notebook. A reader knows its dataset's files; everything after it knows only the table.
 
-A reader is a function `read_<name>(root) -> Dataset`, entered in READERS. Rows that cannot be used are set aside with
-their file, row and reason; they never vanish silently, and a folder in which most rows are unusable is refused.
+A reader is a function `read_<name>_tables(root)`, entered in READERS. Rows that cannot be used are set aside with
+their file, row and reason; they never vanish silently, and a folder in which most rows are unusable is refused. A row
+without its picture is such a row, but for CelebA, of which any part is a dataset. What is no table of labelled pictures has
+a function beside the reader: `celeba.read_attributes` (all rows, no pixel needed), `indian_actors.read_unlabelled`.
 """
 
 from collections.abc import Callable
@@ -13,15 +15,22 @@ from pathlib import Path
 
 import pandas as pd
 
+from facekit.datasets.celeba import read_celeba_tables
 from facekit.datasets.facehack import read_facehack_tables
+from facekit.datasets.indian_actors import read_indian_actors_tables
+from facekit.datasets.selfie import read_selfie_tables
 from facekit.errors import DataError, ParameterError
-from facekit.tables import read_kind
+from facekit.tables import read_kind, refuse_unusable
 
 SPLITS = ("train", "validation", "test", "")
-SET_ASIDE_COLUMNS = ("file", "row", "value", "reason")
 
 # A reader returns the table (path, split, group, targets) and the rows set aside.
-READERS: dict[str, Callable[[Path], tuple[pd.DataFrame, pd.DataFrame]]] = {"facehack": read_facehack_tables}
+READERS: dict[str, Callable[..., tuple[pd.DataFrame, pd.DataFrame]]] = {
+    "celeba": read_celeba_tables,
+    "facehack": read_facehack_tables,
+    "indian_actors": read_indian_actors_tables,
+    "selfie": read_selfie_tables,
+}
 
 
 @dataclass(frozen=True)
@@ -44,7 +53,7 @@ class Dataset:
     set_aside: pd.DataFrame
 
 
-def read_dataset(name: str, root: Path) -> Dataset:
+def read_dataset(name: str, root: Path, **options: str) -> Dataset:
     """Read a dataset's tables and match them with its pictures.
 
     Pictures are not opened here: `facekit data verify` does that once.
@@ -52,6 +61,7 @@ def read_dataset(name: str, root: Path) -> Dataset:
     Args:
         name: the dataset's name, one of READERS.
         root: the folder in the dataset's own layout.
+        options: of that reader alone, such as `undecided` of the selfies.
 
     Returns:
         The dataset; its table has at least one row.
@@ -65,13 +75,6 @@ def read_dataset(name: str, root: Path) -> Dataset:
     root = Path(root)
     if not root.is_dir():
         raise DataError(f"{root} is no folder", expected=f"the folder of {name}", mend=f"see `facekit data fetch {name}`")
-    table, set_aside = READERS[name](root)
-    if len(set_aside) >= len(table):
-        first = set_aside.iloc[0]
-        raise DataError(
-            f"{root}: {len(set_aside):,} of {len(set_aside) + len(table):,} rows cannot be used, "
-            f"the first in {first.file} row {first.row}: {first.value}: {first.reason}",
-            expected=f"the whole of {name}",
-            mend=f"`facekit data verify {name} --root {root}` lists them all",
-        )
+    table, set_aside = READERS[name](root, **options)
+    refuse_unusable(name, root, table, set_aside)
     return Dataset(name, root, read_kind(root), table.reset_index(drop=True), set_aside.reset_index(drop=True))
