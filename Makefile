@@ -25,7 +25,7 @@ ifneq (,$(filter $(TASKS),$(MAKECMDGOALS)))
 $(if $(filter $(PROFILE),$(PROFILES)),,$(error unknown profile '$(PROFILE)'; expected one of $(PROFILES)))
 endif
 
-.PHONY: help reports test check lab sample sample-weights table format constraints gpu clean $(TASKS)
+.PHONY: help reports test check site lab sample sample-weights table format constraints gpu clean $(TASKS)
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' Makefile
@@ -34,9 +34,13 @@ help: ## List the targets
 reports: $(READY) sample ## Run every experiment on drawn faces and say where the reports are
 	@for task in $(TASKS); do $(BIN)/facekit run "$$task" --profile sample || exit 1; done
 	@printf 'The reports are here:\n'; for task in $(TASKS); do printf '  %s\n' "$(CURDIR)/reports/sample/$$task/$$task.html"; done
+	@$(BIN)/facekit site
+
+site: $(READY) ## Write reports/index.html, the page of all runs, and what it links to
+	@$(BIN)/facekit site
 
 test: check ## Do all the testing: lint, checks, tests, and every committed sample report run again and compared
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -rs
 	$(BIN)/python -m pytest -o addopts= --nbval-lax --nbval-current-env reports/sample
 
 check: $(READY) ## Lint, format, notebooks without outputs, results within what is expected

@@ -1,13 +1,15 @@
-"""The command `facekit`: data, run, check.
+"""The command `facekit`: data, run, check, predict, site.
 
 The trap this prevents: a help text that takes ten seconds, because TensorFlow was loaded for it. What a command needs
 is imported when that command runs.
 """
 
 import argparse
+import contextlib
 import os
 import sys
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from facekit import __version__
@@ -40,6 +42,8 @@ def build_parser() -> argparse.ArgumentParser:
     add_data_parser(commands)
     _add_run_parser(commands)
     _add_check_parser(commands)
+    _add_predict_parser(commands)
+    _add_site_parser(commands)
     return parser
 
 
@@ -87,3 +91,57 @@ def _check(options: argparse.Namespace) -> int:
         print(f"{kind}: {len(problems) or 'no'} problem{'' if len(problems) == 1 else 's'}")
         status = status or int(bool(problems))
     return status
+
+
+def _add_predict_parser(commands: argparse._SubParsersAction) -> None:
+    text = "ask a run's networks about photographs of your own"
+    parser = commands.add_parser("predict", help=text, description=text.capitalize() + ".")
+    parser.add_argument("pictures", nargs="+", metavar="PICTURE", help="photographs, or folders of them")
+    parser.add_argument("--run", default="celeba", help="a run's folder, or a task: its newest run (default: celeba)")
+    parser.add_argument("--csv", type=Path, metavar="FILE", help="write the answers as a table")
+    parser.add_argument("--html", type=Path, metavar="FILE", help="write a page with pictures and what spoke for each answer")
+    parser.add_argument("--where", default="", metavar="QUERY", help="only what answers it, such as 'Eyeglasses and not Male'")
+    parser.set_defaults(function=_predict)
+
+
+def _predict(options: argparse.Namespace) -> int:
+    with _hush():
+        from facekit.predict import run_prediction
+
+    return run_prediction(options.pictures, options.run, csv=options.csv, html=options.html, where=options.where)
+
+
+@contextlib.contextmanager
+def _hush() -> Iterator[None]:
+    """Keep TensorFlow's notes on the processor, which no setting stops, off the terminal while it is imported."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    sys.stderr.flush()
+    terminal = os.dup(2)
+    with tempfile.TemporaryFile() as notes:
+        os.dup2(notes.fileno(), 2)
+        try:
+            yield
+        except BaseException:  # then they may say why
+            notes.seek(0)
+            os.write(terminal, notes.read())
+            raise
+        finally:
+            os.dup2(terminal, 2)
+            os.close(terminal)
+
+
+def _add_site_parser(commands: argparse._SubParsersAction) -> None:
+    text = "write the page of all runs, reports/index.html, and what it links to"
+    parser = commands.add_parser("site", help=text, description=text.capitalize() + ".")
+    parser.add_argument("--reports", type=Path, metavar="FOLDER", help="where reports stand (default: reports/ of the project)")
+    parser.set_defaults(function=_site)
+
+
+def _site(options: argparse.Namespace) -> int:
+    from facekit.site import build_site
+
+    site = build_site(options.reports)
+    for problem in site.problems:
+        print(f"facekit: {problem}", file=sys.stderr)
+    print(f"{len(site.runs)} run{'' if len(site.runs) == 1 else 's'}: {os.path.relpath(site.index)}")
+    return 0
