@@ -1,13 +1,15 @@
 """A look inside a network: its first filters, its feature maps, and where in a picture a prediction comes from.
 
-The trap this prevents: a Grad-CAM of probabilities, which fades to nothing where the network is sure (a softmax near 1
-has no slope), or one that is stretched to 0..1 although the picture says nothing for the class.
+The traps this prevents: a Grad-CAM of probabilities, which fades to nothing where the network is sure (a softmax near 1
+has no slope), one that is stretched to 0..1 although the picture says nothing for the class, and one that is believed
+though it shows the picture's edges, whatever the network has learnt.
 """
 
 import cv2
 import keras
 import numpy as np
 import tensorflow as tf
+from scipy.stats import rankdata
 
 from facekit.backbones import POOLED
 from facekit.errors import ParameterError
@@ -56,7 +58,7 @@ def compute_gradcam(
 ) -> np.ndarray:
     """Compute where in each picture the last feature map speaks for an output (Grad-CAM).
 
-    The slope is taken of the head's value before its sigmoid or softmax. For a binary head class 1 is yes, class 0 no.
+    The slope is taken of the head's value before its sigmoid or softmax. For a head of one sigmoid class 1 is yes, class 0 no.
 
     Args:
         model: of models.build_model.
@@ -95,6 +97,64 @@ def compute_gradcam(
     heat = np.array(resized, dtype=np.float32).reshape(-1, height, width)
     highest = heat.max(axis=(1, 2), keepdims=True, initial=0)
     return heat / np.where(highest > 0, highest, 1)
+
+
+def compare_random_weights(
+    model: keras.Model, inputs, head: str, class_index: int | np.ndarray = 0, *, draws: int = 3, seed: int
+) -> np.ndarray:
+    """Check that Grad-CAM hangs on what the network has learnt: compare its maps with those of shuffled weights.
+
+    Near 0, the maps come from the training. Near 1, they would look the same without it and explain nothing.
+
+    Args:
+        model: of models.build_model; it stays as it is.
+        inputs: as in compute_gradcam; take some dozen pictures, since one map has few independent places.
+        head: name of the head.
+        class_index: output of the head, one for all pictures or one each.
+        draws: how often the weights are shuffled, each array within itself.
+        seed: of the shuffling.
+
+    Returns:
+        Spearman's rank correlation of both maps, float array of shape (draws, n); nan where one of them is the same all
+        over, as where nothing speaks for the output.
+
+    Source: Adebayo et al., Sanity Checks for Saliency Maps, https://arxiv.org/abs/1810.03292.
+    """
+    learnt = compute_gradcam(model, inputs, head, class_index)
+    shuffled = keras.models.clone_model(model)
+    rows = []
+    for draw in range(draws):
+        random = np.random.default_rng((seed, draw))
+        shuffled.set_weights([random.permutation(weight.ravel()).reshape(weight.shape) for weight in model.get_weights()])
+        other = compute_gradcam(shuffled, inputs, head, class_index)
+        rows.append([_correlate_ranks(a.ravel(), b.ravel()) for a, b in zip(learnt, other, strict=True)])
+    return np.array(rows)
+
+
+def _correlate_ranks(a: np.ndarray, b: np.ndarray) -> float:
+    varied = np.ptp(a) > 0 and np.ptp(b) > 0
+    return float(np.corrcoef(rankdata(a), rankdata(b))[0, 1]) if varied else np.nan
+
+
+def overlay_map(picture: np.ndarray, heat: np.ndarray) -> np.ndarray:
+    """Lay a Grad-CAM over its picture: dark to bright, and a white line at half of the most.
+
+    Args:
+        picture: uint8 (height, width, 3); it is shown in grey and with little contrast, which the map's must outdo.
+        heat: float (any height, any width), 0..1, of the same part of the picture.
+
+    Returns:
+        uint8 array of the picture's shape.
+    """
+    height, width = picture.shape[:2]
+    heat = cv2.resize(heat.astype(np.float32), (width, height), interpolation=cv2.INTER_LINEAR)
+    grey = 50 + 0.5 * picture.mean(axis=2, keepdims=True)
+    colours = cv2.applyColorMap((heat * 255).round().astype(np.uint8), cv2.COLORMAP_MAGMA)[:, :, ::-1]
+    laid = (0.45 * grey + 0.55 * colours).astype(np.uint8)
+    most = (heat >= 0.5).astype(np.uint8)
+    # What lies outside the picture does not end the bright place, so there is no line along the picture's edge.
+    laid[most > cv2.erode(most, np.ones((3, 3), np.uint8))] = 255
+    return laid
 
 
 def _weigh_maps(reader, batch, layer, chosen: np.ndarray, binary: bool) -> np.ndarray:
