@@ -283,9 +283,10 @@ def read_record(path: Path) -> dict:
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
         schema = record["schema"]
+        later = schema > SCHEMA
     except (ValueError, KeyError, TypeError):
         raise DataError(f"{path} is no record of a run", mend="run the experiment again") from None
-    if schema > SCHEMA:
+    if later:
         raise DataError(f"{path}: schema {schema}", expected=f"{SCHEMA} or less", mend="update facekit")
     return record
 
