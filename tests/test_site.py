@@ -146,7 +146,7 @@ def test_a_run_stands_on_the_page_with_all_that_is_asked(tmp_path):
         "Can it tell a smile from none?",
         "Profile laptop real photographs",
         "test/cascade/accuracy 0.8125 [0.7900, 0.8300]",
-        "on 1,234 test pictures",
+        "n = 1,234, test pictures",
         "a constant answer reaches 0.7000",
         "published: 0.7921 ● within a reason",
         "It is right .",
@@ -217,7 +217,7 @@ def damage(**changes):
     ("harm", "told"),
     [
         (damage(schema=2), "sample/smile: metrics.json: schema 2; expected 1 or less; update facekit"),
-        (damage(schema="one"), "sample/smile: metrics.json cannot be read: '>' not supported"),
+        (damage(schema="one"), "sample/smile: metrics.json is no record of a run"),
         (damage(task="gender"), "sample/smile: metrics.json is of sample/gender; expected sample/smile"),
         (damage(metrics=[{"name": "a"}]), "sample/smile: metrics.json: metrics.0.value: Field required"),
         (damage(comparisons=[{"a": "one"}]), "sample/smile: metrics.json: comparisons.0.b: Field required"),
@@ -250,7 +250,7 @@ def test_figures_that_are_not_defined_are_said_to_be(tmp_path):
     built = site.build_site(tmp_path)
     words = read_words(built.index)
     assert "test/loss not defined" in words
-    assert re.search(r"test/cascade/accuracy 0.8125 [0-9.]+ [0-9.]+ on 1,234 test pictures", words)
+    assert re.search(r"test/cascade/accuracy 0.8125 [0-9.]+ [0-9.]+ n = 1,234, test pictures", words)
     assert "This run recorded no metric." in words
     assert "not defined" in read_words(tmp_path / "compare" / "smile-sample-laptop.html")
 
