@@ -1,4 +1,4 @@
-"""The command `facekit`: data, run, check, predict, site.
+"""The command `facekit`: data, run, check, predict, site, demo.
 
 The trap this prevents: a help text that takes ten seconds, because TensorFlow was loaded for it. What a command needs
 is imported when that command runs.
@@ -44,6 +44,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_check_parser(commands)
     _add_predict_parser(commands)
     _add_site_parser(commands)
+    _add_demo_parser(commands)
     return parser
 
 
@@ -145,3 +146,18 @@ def _site(options: argparse.Namespace) -> int:
         print(f"facekit: {problem}", file=sys.stderr)
     print(f"{len(site.runs)} run{'' if len(site.runs) == 1 else 's'}: {os.path.relpath(site.index)}")
     return 0
+
+
+def _add_demo_parser(commands: argparse._SubParsersAction) -> None:
+    text = "open a page on this machine on which trained networks answer for a photograph"
+    parser = commands.add_parser("demo", help=text, description=text.capitalize() + ".")
+    parser.add_argument("runs", nargs="*", metavar="RUN", help="runs' folders, or tasks: their newest runs (default: all)")
+    parser.add_argument("--port", type=int, default=8000, help="of 127.0.0.1 (default: 8000); 0 takes a free one")
+    parser.set_defaults(function=_demo)
+
+
+def _demo(options: argparse.Namespace) -> None:
+    with _hush():
+        from facekit.demo import run_demo
+
+    run_demo(options.runs, options.port)

@@ -1,16 +1,13 @@
-"""What is done to a notebook after it ran: cleaned of what differs between machines, written as one page.
+"""What is done to a notebook after it ran: cleaned of what differs between machines, searched for what it complained of.
 
-The trap this prevents: a committed report that shows somebody's home folder, and a page that loads scripts from
-elsewhere when it is opened.
+The trap this prevents: a committed report that shows somebody's home folder, and a warning that nobody reads.
 """
 
 import json
 import re
-from pathlib import Path
 from typing import Any
 
 import nbformat
-from nbconvert import HTMLExporter
 
 # Lines on stderr that say nothing about the experiment; whatever else stands there is kept and told.
 NOISE = re.compile(
@@ -21,25 +18,6 @@ NOISE = re.compile(
     r"|.*\d+%\|.*\|"  # a tqdm progress bar
     r"|\s*$)"
 )
-
-# The lab template with the alternative texts that it drops, without its scripts, and with a policy that forbids whatever
-# would still be asked for from outside.
-TEMPLATE = r"""
-{%- extends 'lab/index.html.j2' -%}
-{%- block html_head_js -%}
-<meta http-equiv="Content-Security-Policy"
- content="default-src 'none'; img-src data:; font-src data:; style-src 'unsafe-inline'">
-{%- endblock -%}
-{%- block data_png scoped -%}
-<div class="jp-RenderedImage jp-OutputArea-output" tabindex="0">
-<img src="data:image/png;base64,{{ output.data['image/png'] | replace("\n", "") }}"
- alt="{{ (output | get_metadata('alt', 'image/png') or cell | get_metadata('alt') or 'figure') | escape_html }}">
-</div>
-{%- endblock data_png -%}
-{%- block jupyter_widgets -%}{%- endblock -%}
-{%- block html_head_js_mathjax -%}{%- endblock -%}
-{%- block html_head_js_mermaidjs -%}{%- endblock -%}
-"""
 
 
 def clean_notebook(notebook: Any, replacements: dict[str, str]) -> Any:
@@ -90,15 +68,3 @@ def list_warnings(notebook: Any) -> list[str]:
         for output in cell.outputs
         if output.output_type == "stream" and output.name == "stderr"
     ]
-
-
-def write_html(notebook: Any, path: Path) -> None:
-    """Write a notebook as one page that asks for nothing outside itself: pictures inside, no scripts.
-
-    Args:
-        notebook: an executed notebook.
-        path: the page to write; its stem is the title.
-    """
-    exporter = HTMLExporter(raw_template=TEMPLATE, embed_images=True)
-    page, _ = exporter.from_notebook_node(notebook, resources={"metadata": {"name": path.stem}})
-    path.write_text(page, encoding="utf-8")

@@ -32,8 +32,9 @@ from rich.console import Console
 from traitlets import default
 
 from facekit.errors import FacekitError
-from facekit.executed import clean_notebook, list_warnings, write_html
+from facekit.executed import clean_notebook, list_warnings
 from facekit.folders import cache_folder, project_root
+from facekit.pages.document import build_document, write_text
 from facekit.parameters import find_notebook, merge_parameters, read_parameters, read_profile
 
 POLL_SECONDS = 0.5
@@ -162,7 +163,8 @@ def _run_locked(source: Path, target: Path, parameters: dict[str, Any], strict: 
         replacements = {str(folder): f"reports/{profile}/{task}", f"{project_root()}/": "", str(project_root()): "."}
         notebook = clean_notebook(place.notebook, replacements)
         nbformat.write(notebook, output)
-        write_html(notebook, output.with_suffix(".html"))
+        home = "../../index.html" if (target.parents[1] / "index.html").is_file() else ""
+        write_text(output.with_suffix(".html"), build_document(notebook, task=task, profile=profile, home=home))
     except BaseException:
         if output.exists():
             shutil.move(output, _failed_path(task, profile))

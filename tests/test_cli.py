@@ -18,7 +18,7 @@ def test_help_loads_no_tensorflow():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=project_root(), check=True)
     assert done.stdout.splitlines()[-1] == "[]"
-    assert all(command in done.stdout for command in ("data", "run", "check", "predict", "site"))
+    assert all(command in done.stdout for command in ("data", "run", "check", "predict", "site", "demo"))
 
 
 def test_a_mistake_is_one_line_and_status_1(capsys):

@@ -13,10 +13,10 @@ from facekit.folders import project_root
 
 PACKAGE = project_root() / "facekit"
 # A room imports only rooms above it.
-ROOMS = """errors folders manifests fetch images tables verify datasets synthetic plant audit splits balance augment batches
-smallnets torchfiles weights backbones models features losses training bootstrap measured bootstrap_ranks metrics
+ROOMS = """errors folders manifests fetch images tables verify datasets synthetic plant audit splits selfies balance augment
+batches smallnets torchfiles weights backbones models features losses training bootstrap measured bootstrap_ranks metrics
 multilabel averaging queries labelnoise regression ordinal ranking explain plots attribute_plots published machine
-record pretrain parameters executed runner checks readme_table predict site demo data_commands cli""".split()
+record pretrain pages parameters executed runner checks readme_table predict site demo data_commands cli""".split()
 MAXIMUM_LINES = 400
 
 

@@ -19,7 +19,7 @@ from PIL import Image
 from facekit import cli, site
 from facekit.errors import DataError, FacekitError
 from facekit.folders import project_root
-from facekit.site.document import build_document, write_text
+from facekit.pages.document import build_document, write_text
 from facekit.site.runs import Measured, choose_headline
 
 
@@ -290,8 +290,13 @@ def test_two_runs_are_compared_and_pages_of_runs_that_are_gone_are_removed(tmp_p
 def test_a_notebook_is_a_document_without_noise(tmp_path):
     notebook = nbformat.read(write_run(tmp_path, "sample") / "smile.ipynb", as_version=4)
     before = nbformat.writes(notebook)
-    page = build_document(notebook, "A title", profile="sample", home="../../index.html")
+    page = build_document(notebook, task="smile", profile="sample", home="../../index.html")
     assert nbformat.writes(notebook) == before
+    assert ("All experiments" in page, "All experiments" in build_document(notebook, task="smile", profile="sample")) == (
+        True,
+        False,
+    )
+    assert "<title>A title &amp; more (sample)</title>" in page
     contents = re.findall(r'<li><a href="#([^"]+)">([^<]+)</a>', page)
     assert contents[0] == ("1-Question", "1 Question")
     assert [text for _, text in contents][1:3] == ["4 Split", "8 Results"]

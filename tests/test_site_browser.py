@@ -13,7 +13,6 @@ from test_site import METRICS, PUBLISHED, build_metric, write_run
 from facekit import site
 from facekit.folders import project_root
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
 NARROW = {"width": 320, "height": 640}
 
@@ -45,19 +44,6 @@ CONTRASTS = """() => {
 
 
 @pytest.fixture(scope="module")
-def browser():
-    """A headless Chromium of the system; without one, or without playwright, the tests are skipped."""
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: requirements-dev.txt")
-    found = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if found is None:
-        pytest.skip("no Chromium here; on Debian: apt-get install chromium")
-    with playwright.sync_playwright() as running:
-        opened = running.chromium.launch(executable_path=found)
-        yield opened
-        opened.close()
-
-
-@pytest.fixture(scope="module")
 def small(tmp_path_factory) -> Path:
     """A site of two runs of one experiment, one of another, and one that cannot be read."""
     reports = tmp_path_factory.mktemp("small")
@@ -82,11 +68,11 @@ def committed(tmp_path_factory) -> Path:
 
 
 class Visit:
-    """A window without network, which remembers what pages asked for and complained of."""
+    """A window that reaches only its own addresses, and remembers what pages asked for and complained of."""
 
-    def __init__(self, browser, viewport=DESKTOP, **settings):
-        self.context = browser.new_context(viewport=viewport, offline=True, **settings)
-        self.asked, self.complaints = [], []
+    def __init__(self, browser, viewport=DESKTOP, *, own=("file:", "data:"), offline=True, **settings):
+        self.context = browser.new_context(viewport=viewport, offline=offline, **settings)
+        self.own, self.asked, self.complaints = own, [], []
         self.context.set_default_timeout(120_000)  # a loaded machine is slow, not wrong
         self.context.route("**/*", self.watch)
         self.page = self.context.new_page()
@@ -96,12 +82,12 @@ class Visit:
         self.page.on("pageerror", lambda error: self.complaints.append(f"error: {error}"))
 
     def watch(self, route):
-        is_own = route.request.url.startswith(("file:", "data:"))
+        is_own = route.request.url.startswith(self.own)
         route.continue_() if is_own else route.abort()
 
     @property
     def outside(self) -> list[str]:
-        return [url for url in self.asked if not url.startswith(("file:", "data:"))]
+        return [url for url in self.asked if not url.startswith(self.own)]
 
     def __enter__(self):
         return self

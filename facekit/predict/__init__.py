@@ -75,9 +75,8 @@ def stream_pictures(
             picture = read_picture(path)
         except PictureError as error:
             return error
-        scale = min(1.0, longest / max(picture.shape))
-        own = tuple(max(1, round(side * scale)) for side in picture.shape[:2])
-        return {size: resize_picture(picture, size) for size in sizes}, resize_picture(picture, own) if longest else None
+        wanted = {size: resize_picture(picture, size) for size in sizes}
+        return wanted, shrink_picture(picture, longest) if longest else None
 
     with ThreadPoolExecutor(2) as pool:
         for start in range(0, len(paths), BATCH_SIZE):
@@ -87,6 +86,16 @@ def stream_pictures(
             shapes = {size: (len(read_ones), *size, 3) for size in sizes}
             pictures = {size: np.array([one[0][size] for one in read_ones], np.uint8).reshape(shapes[size]) for size in sizes}
             yield numbers, pictures, [one[1] for one in read_ones], [str(one) for one in came if isinstance(one, PictureError)]
+
+
+def shrink_picture(picture: np.ndarray, longest: int) -> np.ndarray:
+    """Return a picture in its own proportions, at most so many pixels long.
+
+    >>> shrink_picture(np.zeros((60, 40, 3), np.uint8), 30).shape
+    (30, 20, 3)
+    """
+    scale = min(1.0, longest / max(picture.shape[:2]))
+    return resize_picture(picture, tuple(max(1, round(side * scale)) for side in picture.shape[:2]))
 
 
 def predict_files(predictor: Predictor, paths: Sequence[Path], progress: Progress | None = None) -> tuple[Answers, list[str]]:

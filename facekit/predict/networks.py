@@ -227,9 +227,11 @@ def find_run(run: str, reports: Path | None = None) -> Path:
             raise WeightsError(f"{folder}: no model/ in it", expected="a run with its networks", mend=mend)
         known = ", ".join(parameters.list_tasks())
         raise ParameterError(f"run {run!r}: no such folder", expected=f"a run's folder, or one of {known}")
-    records = (reports or project_root() / "reports").glob(f"[!.]*/{run}/metrics.json")
+    records = list((reports or project_root() / "reports").glob(f"[!.]*/{run}/metrics.json"))
     whole = [path for path in records if _find_whole(path.parent)]
     if not whole:
+        if records and all(read_record(path).get("backbone") == {} for path in records):
+            raise WeightsError(f"{run}: it trains no network", expected="an experiment that does")
         came = f"{run}: no run in reports/ holds a model that predicts (committed runs leave it out)"
         raise WeightsError(came, mend=f"make one: make {run}")
     return max(whole, key=lambda path: (read_record(path)["run"]["started"], path.as_posix())).parent

@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import jinja2
 import numpy as np
 import pandas as pd
 from PIL import Image
@@ -24,8 +23,10 @@ from rich.text import Text
 from facekit.errors import ParameterError, PictureError
 from facekit.explain import overlay_map
 from facekit.models import Head
+from facekit.pages import load_environment
 from facekit.predict import Answers, list_labels, show_progress, stream_pictures
-from facekit.predict.networks import Predictor
+from facekit.predict.networks import Pictures, Predictor
+from facekit.queries import Query
 
 LONGEST = 256  # of a picture on the page, in pixels
 _TOP = 5  # labels that a cell of the terminal's table names
@@ -178,20 +179,14 @@ def write_page(
         total: pictures that were predicted.
         progress: is moved on, if given.
     """
-    folder = Path(__file__).parent
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(folder), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
-    )
-    template = environment.get_template("page.html.j2")
+    template = load_environment(Path(__file__).parent).get_template("page.html.j2")
     content = {
         "run": predictor.name,
-        "networks": len(predictor.network.models),
         "answers": answers,
         "cards": _draw_cards(predictor, answers, progress),
         "labels": describe_labels(predictor),
         "problems": [_spell(line) for line in problems],
         "total": total,
-        "longest": LONGEST,
     }
     with replace_file(path) as part, part.open("w", encoding="utf-8") as file:
         template.stream(content).dump(file)
@@ -202,31 +197,51 @@ def _draw_cards(predictor: Predictor, answers: Answers, progress: Progress | Non
     for numbers, pictures, shown, bad in show_progress(batches, len(answers.paths), "drawing", progress):
         if bad:  # it could be read a moment ago
             raise PictureError(bad[0], mend="leave the pictures alone until the page is written")
-        cards = [
-            {"name": _spell(answers.paths[number].name), "source": _embed(picture), "score": None, "heads": []}
-            for number, picture in zip(numbers, shown, strict=True)
-        ]
-        if answers.query:
-            for card, number in zip(cards, numbers, strict=True):
-                card["score"] = answers.scores[number]
-        for head in predictor.heads:
-            values = answers.values[head.name][numbers]
-            index = _choose_outputs(predictor, answers, head, values)
-            maps, texts = predictor.explain(pictures, head, index), describe_answers(predictor, head, values)
-            for place, card in enumerate(cards):
-                overlay = overlay_map(shown[place], maps[place])
-                spoke = _name_output(head, index[place])
-                part = {"name": head.name, "said": texts[place], "spoke": spoke, "source": _embed(overlay)}
-                card["heads"].append(part | _list_bars(predictor, head, values[place]))
-        yield from cards
+        values = {name: rows[numbers] for name, rows in answers.values.items()}
+        drawn = draw_heads(predictor, values, pictures, shown, query=answers.query)
+        for number, picture, heads in zip(numbers, shown, drawn, strict=True):
+            score = answers.scores[number] if answers.query else None
+            yield {"name": _spell(answers.paths[number].name), "source": _embed(picture), "score": score, "heads": heads}
 
 
-def _choose_outputs(predictor: Predictor, answers: Answers, head: Head, values: np.ndarray) -> np.ndarray:
+def draw_heads(
+    predictor: Predictor,
+    values: dict[str, np.ndarray],
+    pictures: Pictures,
+    shown: list[np.ndarray],
+    *,
+    query: Query | None = None,
+) -> list[list[dict]]:
+    """Return what a page shows of answers: in words, as bars, and what in the picture spoke for them.
+
+    Args:
+        predictor: the networks.
+        values: head -> its outputs for n pictures, (n, units).
+        pictures: the pictures as the networks want them.
+        shown: the pictures in their own proportions, uint8 RGB; the maps are laid on them.
+        query: what was searched for, if anything.
+
+    Returns:
+        For each picture a dict a head, as answers.html.j2 draws it.
+    """
+    cards = [[] for _ in shown]
+    for head in predictor.heads:
+        rows = values[head.name]
+        index = _choose_outputs(predictor, query, head, rows)
+        maps, texts = predictor.explain(pictures, head, index), describe_answers(predictor, head, rows)
+        for place, card in enumerate(cards):
+            source = _embed(overlay_map(shown[place], maps[place]))
+            part = {"name": head.name, "said": texts[place], "spoke": _name_output(head, index[place]), "source": source}
+            card.append(part | _list_bars(predictor, head, rows[place]))
+    return cards
+
+
+def _choose_outputs(predictor: Predictor, query: Query | None, head: Head, values: np.ndarray) -> np.ndarray:
     """Return the outputs to explain: after a query the first label it wants, if the head knows it among others."""
     index = predictor.choose_outputs(head, values)
-    if answers.query and head.kind == "multi-label" and head.units > 1:
+    if query and head.kind == "multi-label" and head.units > 1:
         labels = list_labels(predictor.heads)
-        asked = [labels[k] for k, wanted in zip(answers.query.columns, answers.query.wanted, strict=True) if wanted]
+        asked = [labels[k] for k, wanted in zip(query.columns, query.wanted, strict=True) if wanted]
         for name in [name for name in asked if name in head.classes][:1]:
             index = np.full(len(values), head.classes.index(name))
     return index

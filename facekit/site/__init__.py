@@ -9,13 +9,15 @@ from pathlib import Path
 
 from facekit.errors import DataError, FacekitError
 from facekit.folders import project_root
+from facekit.pages import render_page
+from facekit.pages.document import build_document, write_text
 from facekit.parameters import PROFILES
 from facekit.published import TASKS, Experiment, load_experiments
 from facekit.site.comparison import Comparison, pair_runs
-from facekit.site.document import build_document, write_text
 from facekit.site.marks import place_marks
-from facekit.site.pages import render_page
 from facekit.site.runs import Run, read_run
+
+TEMPLATES = Path(__file__).parent / "templates"
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,7 @@ def build_site(reports: Path | None = None, notebooks: Path | None = None) -> Si
     _write_comparisons(reports, comparisons)
     done = {section.task for section in sections}
     page = render_page(
-        "index.html.j2",
+        TEMPLATES / "index.html.j2",
         sections=sections,
         profiles=[name for name in PROFILES if any(run.record.profile == name for run in runs)],
         runs=[run for section in sections for run in section.runs],
@@ -106,9 +108,8 @@ def build_sections(runs: list[Run]) -> list[Section]:
 def _read_and_write(folder: Path, experiment: Experiment | None, notebooks: Path | None) -> Run:
     """Read one run and write its notebook's page; DataError whatever a damaged notebook makes nbconvert raise."""
     run = read_run(folder, experiment.claims if experiment else (), notebooks)
-    title = f"{run.title} ({run.record.profile})"
     try:
-        page = build_document(run.notebook, title, profile=run.record.profile, home="../../index.html")
+        page = build_document(run.notebook, task=folder.name, profile=run.record.profile, home="../../index.html")
     except Exception as error:
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
         raise DataError(f"the notebook cannot be written as a page: {reason[:200]}") from error
@@ -121,7 +122,7 @@ def _write_comparisons(reports: Path, comparisons: list[Comparison]) -> None:
     folder = reports / "compare"
     for comparison in comparisons:
         folder.mkdir(exist_ok=True)
-        write_text(reports / comparison.path, render_page("comparison.html.j2", comparison=comparison))
+        write_text(reports / comparison.path, render_page(TEMPLATES / "comparison.html.j2", comparison=comparison))
     kept = {Path(comparison.path).name for comparison in comparisons}
     for path in folder.glob("*.html"):
         if path.name not in kept:

@@ -19,6 +19,7 @@ from PIL import Image
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from facekit.errors import DataError, FacekitError
+from facekit.pages.document import find_title
 from facekit.parameters import read_profile
 from facekit.published import Claim, Verdict, index_measured
 from facekit.record import read_record
@@ -236,7 +237,7 @@ def read_run(folder: Path, claims: Sequence[Claim], notebooks: Path | None = Non
         measured=measured,
         headline=measured[headline] if headline else None,
         rows=tuple(rows),
-        title=_find_title(notebook) or task,
+        title=find_title(notebook) or task,
         answer=_find_answer(notebook),
         thumbnail=find_thumbnail(folder, notebook),
         files=(f"{task}.ipynb", "metrics.json", *files),
@@ -292,12 +293,6 @@ def _read_notebook(path: Path) -> Any:
     except Exception as error:  # a damaged file makes nbformat raise whatever it meets
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DataError(f"{path.name} is no notebook: {reason[:200]}", mend="run the experiment again") from None
-
-
-def _find_title(notebook: Any) -> str:
-    texts = [cell.source for cell in notebook.cells if cell.cell_type == "markdown"]
-    headings = [match for text in texts for match in HEADING.finditer(text) if match["level"] == "#"]
-    return headings[0]["text"].strip() if headings else ""
 
 
 def _find_answer(notebook: Any) -> str:

@@ -11,21 +11,28 @@ from typing import Any
 from nbconvert import HTMLExporter
 
 from facekit.errors import FacekitError
-from facekit.site.pages import TEMPLATES, render_page
+from facekit.pages import TEMPLATES, render_page
 
 HEADING = re.compile(r"<(?P<end>/?)h(?P<level>[1-4])\b")
 ANCHOR = re.compile(r'<a class="anchor-link" href="[^"]*">[^<]*</a>')
+TITLE = re.compile(r"^# +(?P<text>.+)$", re.MULTILINE)
 SECTION = re.compile(r'<h2 id="(?P<id>[^"]*)"[^>]*>(?P<text>.*?)</h2>', re.DOTALL)
 
 
-def build_document(notebook: Any, title: str, *, profile: str, home: str) -> str:
+def find_title(notebook: Any) -> str:
+    """Return a notebook's first heading of the first level; "" where it has none."""
+    texts = [cell.source for cell in notebook.cells if cell.cell_type == "markdown"]
+    return next((match["text"].strip() for text in texts for match in TITLE.finditer(text)), "")
+
+
+def build_document(notebook: Any, *, task: str, profile: str, home: str = "") -> str:
     """Return a notebook as one page without scripts.
 
     Args:
         notebook: an executed notebook; it is not changed.
-        title: of the page.
-        profile: whose run it is.
-        home: the link to the page of all runs.
+        task: whose run it is; the title where the notebook has none.
+        profile: of the run.
+        home: the link to the page of all runs, if there is one.
 
     Returns:
         HTML.
@@ -40,7 +47,9 @@ def build_document(notebook: Any, title: str, *, profile: str, home: str) -> str
     body, _ = exporter.from_notebook_node(notebook)
     body = ANCHOR.sub("", body)  # nbconvert gives a heading its id only together with such a link
     contents = [(match["id"], match["text"]) for match in SECTION.finditer(body)]
-    return render_page("notebook.html.j2", title=title, profile=profile, home=home, contents=contents, body=body)
+    title = f"{find_title(notebook) or task} ({profile})"
+    page = TEMPLATES / "notebook.html.j2"
+    return render_page(page, title=title, profile=profile, home=home, contents=contents, body=body)
 
 
 def demote_headings(html: str) -> str:

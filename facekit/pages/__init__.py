@@ -1,6 +1,7 @@
-"""How the pages are rendered: Jinja's environment and the few words in which numbers are told.
+"""How every page is rendered, of runs, predictions and the demo: one look, and the few words in which numbers are told.
 
 The trap this prevents: a page that shows nothing where a value is missing; an unknown name in a template is an error.
+What every page starts from stands in templates/; a room keeps the templates of its own pages.
 """
 
 from functools import cache
@@ -16,10 +17,14 @@ SYMBOLS = {"above": "▲", "within": "●", "below": "▼", "not comparable": "�
 
 
 @cache
-def load_environment() -> Environment:
-    """Return Jinja's environment with the filters that the templates use."""
+def load_environment(folder: Path = TEMPLATES) -> Environment:
+    """Return Jinja's environment with the filters that the templates use.
+
+    Args:
+        folder: templates that may extend and include those of all pages.
+    """
     environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
+        loader=FileSystemLoader([folder, TEMPLATES]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -36,14 +41,14 @@ def load_environment() -> Environment:
     return environment
 
 
-def render_page(template: str, **values: Any) -> str:
+def render_page(template: Path, **values: Any) -> str:
     """Return a page.
 
     Args:
-        template: a file of templates/.
+        template: its file.
         values: what the template names.
     """
-    return load_environment().get_template(template).render(values)
+    return load_environment(template.parent).get_template(template.name).render(values)
 
 
 def format_duration(seconds: float) -> str:
