@@ -5,7 +5,7 @@ PROFILE ?= sample
 DATA ?=
 WEIGHTS ?=
 SET ?=
-export PROFILE DATA WEIGHTS SET COUNT EPOCHS SEED
+export PROFILE DATA WEIGHTS SET RUNS PORT COUNT EPOCHS SEED
 
 TASKS := $(sort $(basename $(notdir $(wildcard notebooks/*.ipynb))))
 PROFILES := sample laptop report full
@@ -25,7 +25,7 @@ ifneq (,$(filter $(TASKS),$(MAKECMDGOALS)))
 $(if $(filter $(PROFILE),$(PROFILES)),,$(error unknown profile '$(PROFILE)'; expected one of $(PROFILES)))
 endif
 
-.PHONY: help reports test check site lab sample sample-weights table format constraints gpu clean $(TASKS)
+.PHONY: help reports test check site demo lab sample sample-weights table format constraints gpu clean $(TASKS)
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' Makefile
@@ -39,9 +39,12 @@ reports: $(READY) sample ## Run every experiment on drawn faces and say where th
 site: $(READY) ## Write reports/index.html, the page of all runs, and what it links to
 	@$(BIN)/facekit site
 
+demo: $(READY) ## Serve a page on which every trained network answers for a photograph; RUNS= and PORT= change it
+	@set -f; $(BIN)/facekit demo $$RUNS $${PORT:+--port "$$PORT"}
+
 test: check ## Do all the testing: lint, checks, tests, and every committed sample report run again and compared
-	$(BIN)/python -m pytest -rs
-	$(BIN)/python -m pytest -o addopts= --nbval-lax --nbval-current-env reports/sample
+	$(BIN)/python -m pytest -rs -n 2 --dist worksteal
+	$(BIN)/python -m pytest -o addopts= --nbval-lax --nbval-current-env -n 2 --dist loadscope reports/sample
 
 check: $(READY) ## Lint, format, notebooks without outputs, results within what is expected
 	$(BIN)/ruff check .
