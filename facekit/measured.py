@@ -58,6 +58,21 @@ class Figure(NamedTuple):
     averaging: str = "none"
 
 
+def write_value(value: float, interval: Sequence[float], form: str = ".3f") -> str:
+    """Return a figure with its 95 % interval, as a sentence or a table holds it.
+
+    Args:
+        value: the figure.
+        interval: low and high.
+        form: how a number is written, in Python's words; ".1%" for a share, "+.3f" for a difference.
+
+    >>> write_value(0.5, (0.412, 0.6), "+.1%")
+    '+50.0% [+41.2%, +60.0%]'
+    """
+    low, high = interval
+    return f"{value:{form}} [{low:{form}}, {high:{form}}]"
+
+
 def build_metrics(
     prefix: str,
     figures: Sequence[Figure],

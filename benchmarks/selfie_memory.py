@@ -1,0 +1,125 @@
+"""Peak memory of a notebook over as many selfies as UCF Selfie holds, and of training steps of the report's network.
+
+Run it as `python benchmarks/selfie_memory.py`. It draws the selfies where they are not there yet (1.3 GB in the cache),
+runs `selfie-auxiliary` on them at 200 pixels, so that frozen MobileNet features are extracted and heads are fitted, and
+then 20 training steps of ResNet50 at 200 pixels with the first 30 layers frozen. While either runs, the resident memory
+of all its processes is added up again and again: the command, the kernel, and whatever they start. Pages of a mapped
+file count too, so the figure is an upper bound. `--count 2000` gives an impression in minutes.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+import psutil
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+ROOT = Path(__file__).resolve().parent.parent
+# So that the command also runs in a checkout that was not installed.
+sys.path.insert(0, str(ROOT))
+
+UCF_SELFIE = 46_836
+LIMIT_MB = 3_000
+BATCH_SIZE = 32  # of ResNet50
+
+
+def measure_command(command: list[str]) -> tuple[int, float]:
+    """Run a command and return the peak of the memory of its processes together, in MiB, and its seconds."""
+    peak, started = 0, time.monotonic()
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    process = subprocess.Popen(command, cwd=ROOT, env=environment)
+    watched = psutil.Process(process.pid)
+
+    def watch() -> None:
+        nonlocal peak
+        while process.poll() is None:
+            total = 0
+            for each in (watched, *list_children(watched)):
+                try:
+                    total += each.memory_info().rss
+                except psutil.Error:  # ended in between
+                    continue
+            peak = max(peak, total)
+            time.sleep(0.1)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    process.wait()
+    watcher.join()
+    if process.returncode:
+        raise SystemExit(f"{' '.join(command[:4])} ... ended with {process.returncode}")
+    return round(peak / 2**20), time.monotonic() - started
+
+
+def list_children(process: psutil.Process) -> list[psutil.Process]:
+    """Return all processes below one; none where it has just ended."""
+    try:
+        return process.children(recursive=True)
+    except psutil.Error:
+        return []
+
+
+def train_steps(folder: Path, steps: int, size: int) -> None:
+    """Train ResNet50 with two dense layers of 1,024 on the first pictures of a folder of selfies."""
+    import numpy as np
+
+    from facekit import backbones, datasets, models, training
+    from facekit.batches import Batches
+    from facekit.images import read_pictures
+
+    table = datasets.read_dataset("selfie", folder).table.iloc[: steps * BATCH_SIZE]
+    pictures = read_pictures(folder, table["path"], (size, size))
+    heads = (models.Head("third", "multi-class", ("Poor", "Average", "Great")),)
+    dense = (models.Dense(1024), models.Dense(1024))
+    spec = models.ModelSpec("ResNet50", (size, size), heads, dense=dense, frozen_layers=30, frozen_batchnorm="batch")
+    model = models.build_model(spec)
+    targets = np.eye(3, dtype=np.float32)[np.arange(len(table)) % 3]
+    rows = np.arange(steps * BATCH_SIZE) % len(table)
+
+    def preprocess(batch):
+        return backbones.preprocess_pictures("ResNet50", batch)
+
+    part = Batches(pictures, rows, {"third": targets[rows]}, preprocess, BATCH_SIZE, seed=0)
+    training.compile_model(model, heads, training.FitSettings(1, 1e-4), steps=len(part))
+    model.fit(part.stream(), shuffle=False, verbose=0)
+
+
+def main() -> None:
+    """Draw what is missing, run both and print their peaks; the exit status is 1 where the notebook's is too high."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--count", type=int, default=UCF_SELFIE, help="selfies to draw and use")
+    parser.add_argument("--size", type=int, default=200, help="side of the pictures that the networks see, in pixels")
+    parser.add_argument("--steps", type=int, default=20, help="training steps of ResNet50; 0 leaves them out")
+    parser.add_argument("--only-steps", type=Path, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.only_steps:
+        train_steps(arguments.only_steps, arguments.steps, arguments.size)
+        return
+    from facekit.folders import cache_folder
+    from facekit.synthetic import write_sample
+
+    started = time.monotonic()
+    folder = write_sample("selfie", cache_folder("data", "benchmark") / f"selfie-{arguments.count}", count=arguments.count)
+    print(f"{arguments.count:,} selfies of 306 x 306 in {folder}, {time.monotonic() - started:.0f} s", flush=True)
+    settings = {"data": folder, "weights": "none", "alpha": 1.0, "input_size": arguments.size, "epochs": 3, "batch_size": 256}
+    with tempfile.TemporaryDirectory() as reports:
+        facekit = [sys.executable, "-c", "import sys; from facekit.cli import main; sys.exit(main())"]
+        command = [*facekit, "run", "selfie-auxiliary", "--out", reports, "--set"]
+        peak, seconds = measure_command([*command, *(f"{name}={value}" for name, value in settings.items())])
+    what = f"selfie-auxiliary, {arguments.count:,} selfies at {arguments.size} px"
+    print(f"{what}: peak {peak:,} MiB in {seconds:.0f} s (at most {LIMIT_MB:,} MiB is asked)", flush=True)
+    if arguments.steps:
+        options = [f"--steps={arguments.steps}", f"--size={arguments.size}"]
+        steps_peak, seconds = measure_command([sys.executable, __file__, f"--only-steps={folder}", *options])
+        what = f"ResNet50, {arguments.steps} training steps of {BATCH_SIZE} at {arguments.size} px"
+        print(f"{what}: peak {steps_peak:,} MiB in {seconds:.0f} s")
+    sys.exit(int(peak > LIMIT_MB))
+
+
+if __name__ == "__main__":
+    main()
