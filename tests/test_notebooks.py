@@ -10,9 +10,17 @@ from facekit.runner import run_notebook
 from facekit.synthetic import write_sample
 
 ONE_STEP = {
+    "age": {"rows": 160, "input_size": 48, "clusters": 6, "study_seeds": 1, "cnn_epochs": 2, "epochs": 1, "short_epochs": 1}
+    | {"autoencoder_epochs": 1, "code_epochs": 1},
     "celeba": {"rows": 160, "epochs": 1, "head_epochs": 1, "short_pictures": 32, "input_height": 48, "input_width": 48}
     | {"stored_height": 48, "stored_width": 48, "short_height": 48, "short_width": 48},
+    "gender": {"rows": 200, "epochs": 1, "short_epochs": 1, "other_epochs": 1, "habit_epochs": 1, "training_sizes": [50]}
+    | {"short_pictures": 64, "habit_pictures": 64, "input_height": 48, "input_width": 40}
+    | {"short_height": 32, "short_width": 32},
+    "selfie-auxiliary": {"rows": 160, "held_out_rows": 60, "epochs": 1, "folds": 2, "seeds": [0], "input_size": 48},
     "selfie-ranking": {"shuffles": 20},
+    "selfie-task1": {"rows": 160, "held_out_rows": 60, "epochs": 1, "minimum_per_class": 20, "input_size": 48},
+    "selfie-task2": {"rows": 160, "held_out_rows": 60, "epochs": 1, "resnet50_pictures": 8, "input_size": 48},
     "smile": {"rows": 160, "epochs": 1, "epochs_stage1": 1, "epochs_stage2": 1, "claim_epochs": 1}
     | {"input_size": 48, "claim_size": 32},
 }
@@ -60,6 +68,35 @@ def test_smile_on_real_photographs_shows_no_face_and_no_label(shared, tmp_path):
     assert (folder / "predictions.csv").read_text().splitlines()[0].startswith("path,y_pred,y_prob_NOT smile")
 
 
+@pytest.mark.parametrize(
+    ("task", "shows"), [("selfie-task1", "8-accuracy"), ("selfie-task2", "4-edges"), ("selfie-auxiliary", "8-variants")]
+)
+def test_report_on_real_selfies_knows_no_truth_and_shows_no_face(task, shows, tmp_path):
+    root = write_sample("selfie", tmp_path / "selfie", count=160, seed=2)
+    (root / "facekit.json").unlink()  # now nothing says that they are drawn
+    settings = {"data": str(root), "weights": "none", "epochs": 1, "rows": 90, "held_out_rows": 30, "input_size": 32}
+    settings |= {"undecided": "missing", "dense_units": [8], "photographs": str(root / "images")}
+    settings |= {"folds": 2, "seeds": [0]} if task == "selfie-auxiliary" else {}
+    settings |= {"minimum_per_class": 0} if task == "selfie-task1" else {}
+    folder = run_notebook(task, "report", settings, reports=tmp_path, strict=True)
+    record = read_metrics(folder)
+    assert (record["data"]["kind"], record["data"]["truth"]) == ("photographs", None)
+    assert record["backbone"]["network"] == "ResNet50"
+    assert sum(record["data"]["counts"]["test"].values()) == 30
+    assert not [metric for metric in record["metrics"] if "ceiling" in metric["name"] or "oracle" in metric["name"]]
+    figures = {path.stem for path in (folder / "figures").iterdir()}
+    assert shows in figures and not figures & {
+        "4-examples",
+        "4-augmentation",
+        "9-errors",
+        "9-gradcam",
+        "9-predictions",
+        "10-own",
+    }
+    header = (folder / "predictions.csv").read_text().splitlines()[0].split(",")
+    assert header[0] == "path" and all(name.startswith(("y_pred", "y_prob_")) for name in header[1:])
+
+
 def test_ranking_of_real_selfies_is_set_beside_the_report_and_shows_no_face(tmp_path):
     root = write_sample("selfie", tmp_path / "selfie", count=120, seed=2)
     (root / "facekit.json").unlink()  # now nothing says that they are drawn
@@ -80,3 +117,43 @@ def test_ranking_of_real_selfies_is_set_beside_the_report_and_shows_no_face(tmp_
     figures = {path.stem for path in (folder / "figures").iterdir()}
     assert figures == {"4-popularity", "8-ranking", "8-published", "9-correlations"}
     assert (folder / "predictions.csv").read_text().splitlines()[0] == "path,y_pred,y_prob_Poor,y_prob_Great"
+
+
+def test_age_on_real_photographs_shows_no_face_and_writes_the_contest_file(shared, tmp_path):
+    settings = ONE_STEP["age"] | {"data": str(shared / "data" / "indian_actors"), "weights": "none", "other_weights": "none"}
+    settings |= {"alpha": 0.25, "photographs": str(shared / "data" / "selfies")}
+    folder = run_notebook("age", "laptop", settings, reports=tmp_path, strict=True)
+    record = read_metrics(folder)
+    assert record["data"]["kind"] == "photographs"
+    found = {metric["name"]: metric["value"] for metric in record["metrics"]}
+    assert (found["cnn/parameters"], found["cnn/parameters_fixed"], found["autoencoder/parameters"]) == (682287, 390, 13939)
+    verdicts = {row["claim"]: row["verdict"] for row in record["published"]}
+    assert (verdicts["model-1-parameters"], verdicts["pictures"]) == ("within", "below")
+    faces = {"4-examples", "4-augmentation", "9-errors", "9-gradcam", "9-reconstructions", "10-test", "10-own"}
+    assert not {path.stem for path in (folder / "figures").iterdir()} & faces
+    lines = (folder / "predictions.csv").read_text().splitlines()
+    assert lines[0] == "Class,ID" and len(lines) == 91
+    assert (folder / "predictions-test.csv").read_text().splitlines()[0] == "path,y_pred,y_prob_YOUNG,y_prob_MIDDLE,y_prob_OLD"
+
+
+def test_gender_on_real_tables_repeats_the_report_and_shows_no_face(shared, tmp_path):
+    settings = ONE_STEP["gender"] | {"data": str(shared / "data" / "celeba"), "weights": "none", "side_weights": "none"}
+    settings |= {"alpha": 0.25, "networks": 1, "photographs": str(shared / "data" / "selfies")}
+    folder = run_notebook("gender", "laptop", settings, reports=tmp_path, strict=True)
+    record = read_metrics(folder)
+    assert record["data"]["kind"] == "photographs"
+    found = {metric["name"]: metric for metric in record["metrics"]}
+    assert (found["data/male"]["value"], found["data/female"]["value"]) == (84434, 118165)
+    assert found["attributes/components"]["value"] == 34
+    attributes = found["test/attributes/accuracy"]
+    assert (round(attributes["value"] * attributes["n"]), attributes["n"]) == (37771, 40520)
+    assert found["test/attributes/official/accuracy"]["value"] == pytest.approx(0.93513, abs=5e-5)
+    verdicts = {row["claim"]: row["verdict"] for row in record["published"]}
+    assert (verdicts["attribute-components"], verdicts["attribute-accuracy"], verdicts["males"]) == (
+        "within",
+        "within",
+        "below",
+    )
+    faces = {"4-augmentation", "8-shrunk", "9-errors", "9-gradcam", "10-own"}
+    assert not {path.stem for path in (folder / "figures").iterdir()} & faces
+    assert (folder / "predictions.csv").read_text().splitlines()[0] == "path,y_pred,y_prob_female,y_prob_male"
