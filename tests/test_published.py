@@ -293,6 +293,8 @@ def test_a_run_on_photographs_measures_what_the_register_names(path):
     if record["data"]["kind"] != "photographs":
         pytest.skip("a run on drawn faces is not judged")
     named = {claim.reproduced for claim in load_published(record["task"])} - {None}
+    if record["parameters"].get("named_weights") == "none":  # the second network starts from ImageNet in profile report alone
+        named = {name for name in named if "/densenet121/" not in name}
     missing = named - set(index_measured(record["metrics"], record["comparisons"]))
     assert not missing
 
