@@ -102,6 +102,8 @@ def main() -> None:
     if arguments.only_steps:
         train_steps(arguments.only_steps, arguments.steps, arguments.size)
         return
+    if not hasattr(psutil.Process, "memory_maps"):
+        raise SystemExit("a process does not say here what it has mapped: run this on Linux or Windows")
     from facekit.folders import cache_folder
     from facekit.synthetic import write_sample
 
