@@ -1,6 +1,7 @@
 """The order of the house: what may import what, how large a room is, how light the door."""
 
 import ast
+import os
 import subprocess
 import sys
 from importlib.metadata import packages_distributions
@@ -63,6 +64,14 @@ def test_importing_facekit_loads_nothing_heavy():
     code = "import sys, facekit; print(sorted({'tensorflow', 'keras', 'pandas', 'numpy'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=project_root(), check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(("given", "found"), [({}, "1"), ({"TF_ENABLE_ONEDNN_OPTS": "0"}, "0")])
+def test_tensorflow_sums_in_one_way_on_all_processors_unless_told_otherwise(given, found):
+    kept = {name: value for name, value in os.environ.items() if name != "TF_ENABLE_ONEDNN_OPTS"}
+    code = "import os, facekit; print(os.environ['TF_ENABLE_ONEDNN_OPTS'])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=kept | given, check=True)
+    assert done.stdout.strip() == found
 
 
 def test_everything_imported_is_pinned():
