@@ -113,13 +113,15 @@ def get_backbone(name: str) -> Backbone:
     return BACKBONES[name]
 
 
-def build_backbone(name: str, input_size: tuple[int, int], alpha: float = 1.0) -> keras.Model:
+def build_backbone(name: str, input_size: tuple[int, int], alpha: float = 1.0, stem_stride: int = 0) -> keras.Model:
     """Build a network without top and with random weights; its layers are called the same in every session.
 
     Args:
         name: row of BACKBONES.
         input_size: height and width in pixels.
         alpha: MobileNet's width, as a share of the full one; 1.0 for all others.
+        stem_stride: of the first convolution; 0: the network's own. 1 where that is 2 gives a small picture the feature maps
+            of one of twice its size, without enlarging it.
 
     Returns:
         A flat model from the input `pictures` to the last feature map.
@@ -140,7 +142,18 @@ def build_backbone(name: str, input_size: tuple[int, int], alpha: float = 1.0) -
     for layer in model.layers:
         layer.name = fresh[layer.name]
     # Made anew because keras.applications leaves the input as a list, at which Keras warns when it is given an array.
-    return keras.Model(pictures, model.output, name=f"backbone_{name.lower()}")
+    model = keras.Model(pictures, model.output, name=f"backbone_{name.lower()}")
+    return _change_stem(model, stem_stride) if stem_stride else model
+
+
+def _change_stem(model: keras.Model, stride: int) -> keras.Model:
+    stem = next(layer for layer in model.layers if isinstance(layer, keras.layers.Conv2D))
+
+    def copy_layer(layer):
+        changed = {"strides": (stride, stride)} if layer is stem else {}
+        return layer.__class__.from_config({**layer.get_config(), **changed})
+
+    return keras.models.clone_model(model, input_tensors=model.input, clone_function=copy_layer)
 
 
 def take_backbone(model: keras.Model) -> keras.Model:

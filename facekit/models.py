@@ -102,6 +102,7 @@ class ModelSpec:
         input_size: height and width in pixels.
         heads: one or more outputs.
         alpha: MobileNet's width.
+        stem_stride: of the backbone's first convolution; 0: the network's own.
         preprocessing: see backbones.preprocess_pictures; "" is the network's own, "unit" a division by 255.
         pooling: from the last feature map to features: the `average` over the picture, or `flatten` for all of it.
         dense: steps between the pooled features and the heads.
@@ -118,6 +119,7 @@ class ModelSpec:
     input_size: tuple[int, int]
     heads: tuple[Head, ...]
     alpha: float = 1.0
+    stem_stride: int = 0
     preprocessing: str = ""
     pooling: str = "average"
     dense: tuple[Dense, ...] = ()
@@ -134,6 +136,7 @@ class ModelSpec:
         names = [head.name for head in self.heads]
         _check(self.preprocessing in styles, f"preprocessing {self.preprocessing!r}", f"one of {', '.join(styles[1:])}")
         _check(max(self.input_size) <= _LARGEST_SIDE, f"input size {self.input_size}", f"at most {_LARGEST_SIDE}")
+        _check(0 <= self.stem_stride <= 4, f"stem stride {self.stem_stride}", "0 to 4")
         _check(self.alpha <= _LARGEST_ALPHA, f"alpha {self.alpha}", f"at most {_LARGEST_ALPHA}")
         _check(0 < len(names) == len(set(names)), f"heads {', '.join(names) or 'none'}", "one or more, of different names")
         _check(0 <= self.auxiliary <= _LARGEST_LAYER, f"auxiliary {self.auxiliary}", f"0 to {_LARGEST_LAYER}")
@@ -167,7 +170,7 @@ def build_model(spec: ModelSpec) -> keras.Model:
     Raises:
         ParameterError: the spec names something that the network does not have.
     """
-    backbone = build_backbone(spec.backbone, spec.input_size, spec.alpha)
+    backbone = build_backbone(spec.backbone, spec.input_size, spec.alpha, spec.stem_stride)
     inputs = backbone.input
     x = POOLINGS[spec.pooling](name=POOLED)(backbone.output)
     if spec.auxiliary:

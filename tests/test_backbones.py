@@ -99,6 +99,19 @@ def test_counted_layer_names_do_not_depend_on_the_session(built):
     assert second.get_layer("conv2d_93").output.shape[-1] == 192
 
 
+@pytest.mark.parametrize(("name", "sides"), [("MobileNet", (1, 2)), ("InceptionV3", (1, 3))])
+def test_a_stem_of_stride_one_sees_a_small_picture_like_one_of_twice_its_size(built, name, sides):
+    size = (BACKBONES[name].minimum_size,) * 2
+    fine = build_backbone(name, size, stem_stride=1)
+    assert (built(name).output_shape[1], fine.output_shape[1]) == sides
+    assert [layer.name for layer in fine.layers] == [layer.name for layer in built(name).layers]
+    fine.set_weights(built(name).get_weights())
+    ours, theirs = (
+        [layer.strides for layer in model.layers if isinstance(layer, keras.layers.Conv2D)] for model in (fine, built(name))
+    )
+    assert ours == [(1, 1), *theirs[1:]]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

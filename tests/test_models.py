@@ -102,6 +102,7 @@ def test_mixed_precision_leaves_the_outputs_in_32_bits():
         ({"input_size": (31, 32)}, "input size 31x32 for MobileNet; expected at least 32x32"),
         ({"input_size": (32, 4096)}, "at most 2048"),
         ({"alpha": 9.0}, "alpha 9.0; expected at most 2.0"),
+        ({"stem_stride": 9}, "stem stride 9; expected 0 to 4"),
         ({"preprocessing": "torch"}, "preprocessing 'torch'; expected one of unit, ResNet50"),
         ({"heads": ()}, "heads none"),
         ({"heads": (SMILE, SMILE)}, "heads smile, smile"),
