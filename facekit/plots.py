@@ -180,7 +180,7 @@ def plot_history(history: pd.DataFrame, title: str = "Loss and accuracy by epoch
 
     Args:
         history: one row an epoch: epoch, loss, val_loss, any columns that end in accuracy (validation's begin with
-            val_, test's with test_); `stage` names the stage and `best` marks the epoch kept, where they are there.
+            val_, test's with test_); `stage` names the stage and `best` marks epochs kept, where they are there.
         title: of the whole.
     """
     stages = {"": history} if "stage" not in history else dict(tuple(history.groupby("stage", sort=False)))
@@ -196,8 +196,8 @@ def plot_history(history: pd.DataFrame, title: str = "Loss and accuracy by epoch
                     look = {"color": COLOURS[number], "linestyle": LINES[number], "marker": MARKERS[number]}
                     panel.plot(table["epoch"], table[column], label=label, markersize=4, **look)
             if "best" in table and table["best"].any():
-                kept = table.loc[table["best"].astype(bool), "epoch"].iloc[0]
-                panel.axvline(kept, color="#777777", linewidth=6, alpha=0.25, label="epoch kept")
+                for kept in table.loc[table["best"].astype(bool), "epoch"]:
+                    panel.axvline(kept, color="#777777", linewidth=6, alpha=0.25, label="epoch kept")
             name = "accuracy" if "accuracy" in measure and len(accuracies) == 1 else measure.replace("_", " ")
             panel.set(title=f"{stage}: {name}" if stage else name, xlabel="epoch")
             panel.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))

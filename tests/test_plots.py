@@ -136,6 +136,13 @@ def test_history_without_stages_or_accuracy():
     assert [panel.get_title(loc="left") for panel in figure.axes] == ["loss"]
 
 
+def test_history_marks_every_epoch_that_is_kept_and_names_the_mark_once():
+    figure = plots.plot_history(HISTORY.loc[:2].drop(columns="stage").assign(best=[True, False, True]))
+    marks = [line.get_xdata()[0] for line in figure.axes[0].lines if line.get_label() == "epoch kept"]
+    assert marks == list(HISTORY.loc[[0, 2], "epoch"])
+    assert [text.get_text() for text in figure.legends[0].get_texts()].count("epoch kept") == 1
+
+
 def test_legend_names_the_test_curve_though_the_loss_has_none():
     figure = plots.plot_history(HISTORY.assign(test_categorical_accuracy=0.5))
     (legend,) = figure.legends
