@@ -14,7 +14,7 @@ ONE_STEP = {
     "age": {"rows": 160, "input_size": 48, "clusters": 6, "study_seeds": 1, "cnn_epochs": 2, "epochs": 1, "short_epochs": 1}
     | {"autoencoder_epochs": 1, "code_epochs": 1},
     "celeba": {"rows": 160, "epochs": "1 1", "head_epochs": 1, "short_pictures": 32, "sizes": "32x32 48x40"}
-    | {"learning_rates": "0.003 0.001", "averaged_stages": 2, "trials": "stem flatten", "trial_pictures": 32}
+    | {"learning_rates": "0.003 0.001", "averaged_stages": 2, "trials": "stem", "trial_pictures": 32}
     | {"stored_height": 48, "stored_width": 48, "short_height": 48, "short_width": 48, "short_graphs": False},
     "gender": {"rows": 200, "epochs": 1, "short_epochs": 1, "other_epochs": 1, "habit_epochs": 1, "training_sizes": [50]}
     | {"short_pictures": 64, "habit_pictures": 64, "input_height": 48, "input_width": 40}
