@@ -1,8 +1,8 @@
 """Seconds a training step of MobileNet, with TensorFlow's oneDNN kernels and without.
 
 Run it as `python benchmarks/onednn.py`. facekit asks for these kernels (facekit/__init__.py), because TensorFlow leaves them
-out on processors without AVX-512. Each of the two runs in a process of its own, since the choice is made when TensorFlow is
-loaded. On a processor with AVX-512 the first line shows what TensorFlow would have chosen anyway.
+out on some processors without AVX-512. Each of the two runs in a process of its own, since the choice is made when TensorFlow
+is loaded.
 """
 
 import argparse

@@ -6,8 +6,8 @@ Importing this package loads nothing heavy: no TensorFlow, no pandas. Import the
 import os
 from importlib.metadata import PackageNotFoundError, version
 
-# TensorFlow reads this when it is loaded. Where it is missing, TensorFlow decides by the processor: one without AVX-512 then
-# trains more slowly (benchmarks/onednn.py measures it) and sums in another order than most.
+# TensorFlow reads this when it is loaded. Where it is missing, TensorFlow decides by the processor: one without AVX-512 can
+# then train more slowly (benchmarks/onednn.py measures it) and sums in another order than most.
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 try:
