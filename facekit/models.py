@@ -102,7 +102,6 @@ class ModelSpec:
         input_size: height and width in pixels.
         heads: one or more outputs.
         alpha: MobileNet's width.
-        stem_stride: of the backbone's first convolution; 0: the network's own.
         preprocessing: see backbones.preprocess_pictures; "" is the network's own, "unit" a division by 255.
         pooling: from the last feature map to features: the `average` over the picture, or `flatten` for all of it.
         dense: steps between the pooled features and the heads.
@@ -113,13 +112,13 @@ class ModelSpec:
             statistics and leaves them alone (Keras 3). `batch`: it uses the batch's statistics and moves the stored
             ones, while scale and offset stay fixed (Keras on TensorFlow 1, PyTorch in training mode).
         l2: times the sum of squares of all trainable weights is added to the loss.
+        stem_stride: of the backbone's first convolution; 0: the network's own.
     """
 
     backbone: str
     input_size: tuple[int, int]
     heads: tuple[Head, ...]
     alpha: float = 1.0
-    stem_stride: int = 0
     preprocessing: str = ""
     pooling: str = "average"
     dense: tuple[Dense, ...] = ()
@@ -127,6 +126,7 @@ class ModelSpec:
     frozen_layers: int | str = 0
     frozen_batchnorm: str = "inference"
     l2: float = 0.0
+    stem_stride: int = 0
 
     __pydantic_config__ = ConfigDict(extra="forbid")
 
