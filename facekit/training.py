@@ -152,6 +152,12 @@ def compile_model(model: keras.Model, heads, settings: FitSettings, *, steps: in
         # Weighted, so that a row that does not count in the loss does not count here.
         weighted_metrics={head.name: [ACCURACIES[head.kind]()] for head in heads if head.kind in ACCURACIES},
     )
+    # Variables that come into being while TensorFlow traces the training step make it trace that step twice.
+    model.optimizer.build(model.trainable_variables)
+    nothing = {name: np.zeros((1, *output.shape[1:]), np.float32) for name, output in model.output.items()}
+    model.compute_loss(y=nothing, y_pred=nothing)
+    model.compute_metrics(None, nothing, nothing)
+    model.reset_metrics()
 
 
 def find_folder(name: str, **parts) -> Path:

@@ -47,6 +47,22 @@ def test_same_seed_same_bytes_with_any_number_of_workers(name, tmp_path, monkeyp
     assert pictures and not pictures & others
 
 
+def test_a_sample_that_another_process_finished_first_is_left_to_its_readers(tmp_path, monkeypatch):
+    draw = layouts._WRITERS["celeba"]
+    root = tmp_path / "celeba"
+
+    def draw_slowly(hidden, count, seed):
+        draw(hidden, count, seed)
+        monkeypatch.setitem(layouts._WRITERS, "celeba", draw)
+        write_sample("celeba", root, count=40)
+        files.append(root.stat().st_ino)
+
+    files = []
+    monkeypatch.setitem(layouts._WRITERS, "celeba", draw_slowly)
+    assert write_sample("celeba", root, count=40).stat().st_ino == files[0]
+    assert [path.name for path in tmp_path.iterdir()] == ["celeba"]
+
+
 def test_facehack_has_its_published_layout(samples):
     root = samples / "facehack"
     raw = (root / "train.csv").read_bytes()

@@ -75,7 +75,8 @@ def write_sample(
         options = {"text": True} if "tables" in marker else {}
         _WRITERS[name](hidden, count, seed, **options)
         (hidden / MARKER).write_text(json.dumps(marker, indent=1) + "\n", encoding="utf-8")
-        _put_in_place(hidden, root)
+        if _read_marker(root) != marker:  # another process may have been faster, and somebody reads its pictures already
+            _put_in_place(hidden, root)
     finally:
         shutil.rmtree(hidden, ignore_errors=True)
     return root
