@@ -1,11 +1,13 @@
 """record.py: equal runs leave equal bytes, no labels and no faces of real photographs leave the machine."""
 
 import base64
+import io
 import json
 import subprocess
 import sys
 from types import SimpleNamespace
 
+import cv2
 import nbformat
 import numpy as np
 import pandas as pd
@@ -15,7 +17,15 @@ from facekit import plots
 from facekit.errors import DataError, ParameterError
 from facekit.folders import project_root
 from facekit.metrics import Metric
-from facekit.record import compare_published, digest_data, dump_json, list_foreign_pictures, open_run, read_record
+from facekit.record import (
+    _reduce_colours,
+    compare_published,
+    digest_data,
+    dump_json,
+    list_foreign_pictures,
+    open_run,
+    read_record,
+)
 
 TABLE = pd.DataFrame(
     {
@@ -211,6 +221,19 @@ def test_a_figure_is_shown_as_it_is_written(folder):
     assert base64.b64decode(data) == written
     assert metadata["alt"] == "Who is who count, and share of the true class"
     assert b"matplotlib" not in written.lower()  # its version would make equal figures unequal
+
+
+def test_a_colour_bar_keeps_its_colours_beside_photographs():
+    random = np.random.default_rng(0)
+    photographs = cv2.resize(random.integers(90, 220, (6, 8, 3), dtype=np.uint8), (512, 380), interpolation=cv2.INTER_CUBIC)
+    colours = cv2.applyColorMap(np.arange(256, dtype=np.uint8)[None], cv2.COLORMAP_INFERNO)
+    bar = cv2.resize(colours, (512, 4), interpolation=cv2.INTER_NEAREST)
+    picture = np.vstack([photographs, bar])
+    png = io.BytesIO(cv2.imencode(".png", picture)[1])
+    reduced = _reduce_colours(png).getvalue()
+    assert len(reduced) < len(png.getvalue()) / 2
+    seen = cv2.imdecode(np.frombuffer(reduced, np.uint8), cv2.IMREAD_COLOR)
+    assert np.abs(seen.astype(int) - picture).max(axis=-1)[-4:].mean() < 12
 
 
 def write_notebook(folder, *outputs):
