@@ -238,7 +238,8 @@ def _reduce_colours(png: io.BytesIO) -> io.BytesIO:
 def open_run(task: str, profile: str, parameters: dict[str, Any]) -> Run:
     """Begin a run's record, in the folder that the runner gives, or outside the runner in the cache.
 
-    What an earlier run left of its own in that folder is removed first, so that no figure of it stays.
+    What an earlier run left of its own in that folder is removed first, so that no figure of it stays. From here on pandas
+    shows texts in full.
 
     Args:
         task: one of published.TASKS.
@@ -257,6 +258,7 @@ def open_run(task: str, profile: str, parameters: dict[str, Any]) -> Run:
     for pattern in ("metrics.json", "history.csv", "predictions*.csv", "figures", "model"):
         for path in folder.glob(pattern):
             shutil.rmtree(path) if path.is_dir() else path.unlink()
+    pd.set_option("display.max_colwidth", None)  # a claim's reasons are sentences, and pandas would cut them
     started = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     return Run(task, profile, folder, dict(parameters), question, started)
 

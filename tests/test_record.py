@@ -223,6 +223,12 @@ def test_a_figure_is_shown_as_it_is_written(folder):
     assert b"matplotlib" not in written.lower()  # its version would make equal figures unequal
 
 
+def test_a_reason_is_shown_in_full(folder):
+    make_run()
+    reason = "the published averaging is not said; the averaging that comes nearest is named beside it"
+    assert reason in pd.DataFrame({"why": [reason]}).to_html()
+
+
 def test_a_colour_bar_keeps_its_colours_beside_photographs():
     random = np.random.default_rng(0)
     photographs = cv2.resize(random.integers(90, 220, (6, 8, 3), dtype=np.uint8), (512, 380), interpolation=cv2.INTER_CUBIC)
