@@ -71,6 +71,19 @@ def test_a_finished_run_is_read_not_run_again(tmp_path, monkeypatch):
     np.testing.assert_array_equal(model.weights[0], again.weights[0])
 
 
+def test_a_fit_traces_its_steps_once(tmp_path, monkeypatch):
+    traced = []
+    for name, step in {"train_step": keras.Model.train_step, "test_step": keras.Model.test_step}.items():
+
+        def count(self, data, name=name, step=step):
+            traced.append(name)
+            return step(self, data)
+
+        monkeypatch.setattr(keras.Model, name, count)
+    fit(tmp_path, FitSettings(epochs=2, optimizer="adamw"))
+    assert sorted(traced) == ["test_step", "train_step"]
+
+
 def test_the_best_epoch_is_kept_and_patience_ends_the_run(tmp_path):
     # A learning rate this high makes validation worse after the first epochs.
     model, history = fit(tmp_path, FitSettings(epochs=30, learning_rate=0.5, patience=2))
