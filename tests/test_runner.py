@@ -236,7 +236,8 @@ def test_strict_makes_warnings_of_our_code_errors_and_leaves_those_of_others(tmp
 
 def start_run(folder: Path) -> subprocess.Popen:
     code = (
-        "import functools, sys; from pathlib import Path; from facekit import cli, runner\n"
+        "import functools, signal, sys; from pathlib import Path; from facekit import cli, runner\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # where a shell's `&` has the tests ignore it
         "folder = Path(sys.argv[1])\n"
         "runner.run_notebook = functools.partial(runner.run_notebook, notebooks=folder / 'notebooks')\n"
         "sys.exit(cli.main(['run', 'tiny', '--out', str(folder / 'reports')]))"
