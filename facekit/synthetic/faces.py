@@ -1,10 +1,11 @@
-"""One face record -> one picture: background, body, head, features, hair, light, lens.
+"""One record of a face -> one image: background, body, head, features, hair, light, lens.
 
-The trap this prevents: chance that hangs on the order of drawing. Every random stroke comes from the record's own two
-seeds (`backdrop`, `detail`), so a record is the same picture wherever and whenever it is drawn.
+Every random stroke comes from the record's own two seeds (`backdrop`, `detail`), so a record is the same image wherever and
+whenever it is drawn.
 """
 
 from functools import lru_cache
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -22,8 +23,8 @@ def draw_face(face: Face, height: int, width: int) -> np.ndarray:
 
     Args:
         face: the traits.
-        height: of the picture in pixels, 16 or more.
-        width: of the picture in pixels, 16 or more.
+        height: of the image in pixels, 16 or more.
+        width: of the image in pixels, 16 or more.
 
     Returns:
         uint8 (height, width, 3) RGB.
@@ -53,6 +54,12 @@ def draw_face(face: Face, height: int, width: int) -> np.ndarray:
     if face.phone:
         worn.draw_phone(canvas, face)
     return _expose(canvas.finish(), face)
+
+
+def write_face(path: str, face: Face, height: int, width: int) -> None:
+    """Draw one face into a JPEG file."""
+    image = cv2.cvtColor(draw_face(face, height, width), cv2.COLOR_RGB2BGR)
+    Path(path).write_bytes(cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 90])[1].tobytes())
 
 
 def _paint_backdrop(face: Face, height: int, width: int) -> np.ndarray:
@@ -89,16 +96,16 @@ def _grain() -> np.ndarray:
     return np.random.default_rng(20240607).standard_normal((_GRAIN_SIDE, _GRAIN_SIDE, 3), np.float32)
 
 
-def _expose(picture: np.ndarray, face: Face) -> np.ndarray:
+def _expose(drawing: np.ndarray, face: Face) -> np.ndarray:
     """Lay light, tint, lens blur and grain over the finished drawing."""
-    height, width = picture.shape[:2]
+    height, width = drawing.shape[:2]
     levels = np.arange(256.0)[:, None]
     gain = np.array(face.cast)
     if face.lighting == "harsh":
         levels = (levels - 128) * 1.25 + 128
     elif face.lighting == "dim":
         gain = gain * (0.96, 0.94, 1.08)
-    image = cv2.LUT(picture, np.clip(levels * gain, 0, 255).astype(np.uint8)[None])
+    image = cv2.LUT(drawing, np.clip(levels * gain, 0, 255).astype(np.uint8)[None])
     image = image.astype(np.float32)
     if face.lighting:
         ramp = np.linspace(-1, 1, width, dtype=np.float32) * (1 if face.light_side >= 0 else -1)

@@ -1,7 +1,6 @@
 """Head, ears, eyes, brows, nose and the marks of age, drawn in the face's own units.
 
-The trap this prevents: an expression told by the mouth alone. A genuine smile raises cheeks and lower lids as well; a
-mocking one lifts one corner, narrows the eyes and raises one brow.
+A genuine smile raises cheeks and lower lids as well; a mocking one narrows the eyes and raises one brow.
 """
 
 import numpy as np
@@ -58,17 +57,7 @@ def draw_head(canvas: Canvas, face: Face) -> None:
     if face.double_chin:
         canvas.fill(ellipse(0, chin - 0.06, 0.62, 0.34), skin * 0.90)
         canvas.stroke(
-            [
-                curve(
-                    [
-                        (-0.56, chin + 0.08),
-                        (-0.3, chin + 0.25),
-                        (0, chin + 0.29),
-                        (0.3, chin + 0.25),
-                        (0.56, chin + 0.08),
-                    ]
-                )
-            ],
+            [curve(np.array([(-0.56, 0.08), (-0.3, 0.25), (0, 0.29), (0.3, 0.25), (0.56, 0.08)]) + (0, chin))],
             skin * 0.66,
             0.03,
         )
@@ -104,20 +93,8 @@ def draw_head(canvas: Canvas, face: Face) -> None:
     canvas.shade(ellipse(0, nose_end + 0.05, 0.18 * face.nose_width, 0.05), SHADOW, 0.05)
     canvas.shade(ellipse(0, chin - 0.24, 0.2, 0.05), mix(SHADOW, (1, 1, 1), 0.3), 0.06)
     if face.stubble:
-        jaw = curve(
-            [
-                (-0.9, 0.3),
-                (-0.55, 0.62),
-                (0, 0.66),
-                (0.55, 0.62),
-                (0.9, 0.3),
-                (0.75, 1.0),
-                (0.3, chin),
-                (-0.3, chin),
-                (-0.75, 1.0),
-            ],
-            closed=True,
-        )
+        upper, lower = [(-0.9, 0.3), (-0.55, 0.62), (0, 0.66), (0.55, 0.62)], [(0.9, 0.3), (0.75, 1.0), (0.3, chin)]
+        jaw = curve([*upper, *lower, (-0.3, chin), (-0.75, 1.0)], closed=True)
         canvas.shade(jaw, (0.66, 0.68, 0.72), 0.09)
 
 
@@ -129,12 +106,8 @@ def draw_age(canvas: Canvas, face: Face) -> None:
     if depth > 0.1:
         for row in range(int(1 + 3 * depth)):
             y = -0.52 - 0.13 * row
-            canvas.stroke(
-                [curve([(-0.48, y + 0.02), (-0.2, y - 0.02), (0.1, y + 0.01), (0.45, y)])],
-                line,
-                0.014 + 0.014 * depth,
-                "face",
-            )
+            wrinkle = curve([(-0.48, y + 0.02), (-0.2, y - 0.02), (0.1, y + 0.01), (0.45, y)])
+            canvas.stroke([wrinkle], line, 0.014 + 0.014 * depth, "face")
         for side in (-1, 1):
             feet = [np.array([(0.68, 0.0), (0.84, dy)]) for dy in (-0.12, 0.0, 0.12)][: int(1 + 2.5 * depth)]
             canvas.stroke([mirror(foot, side) for foot in feet], line, 0.018, "face")
@@ -178,11 +151,8 @@ def draw_eyes(canvas: Canvas, face: Face) -> None:
             canvas.fill(np.concatenate([upper, lower[::-1]]), (242, 238, 234), "face")
             radius = 0.112 * size
             look = centre + (0.07 * face.gaze, -0.012)
-            for share, colour in (
-                (1.0, np.array(IRIS[face.eye_colour]) * 0.55),
-                (0.82, IRIS[face.eye_colour]),
-                (0.42, (14, 10, 10)),
-            ):
+            iris = np.array(IRIS[face.eye_colour])
+            for share, colour in ((1.0, iris * 0.55), (0.82, iris), (0.42, (14, 10, 10))):
                 disc = ellipse(*look, radius * share, radius * share, 20)
                 edge_top = np.interp(disc[:, 0], upper[:, 0], upper[:, 1])
                 edge_bottom = np.interp(disc[:, 0], lower[:, 0], lower[:, 1])
@@ -217,13 +187,8 @@ def draw_brows(canvas: Canvas, face: Face) -> None:
         taper = np.linspace(1, 0.25, len(line))[:, None] * (0, thick)
         canvas.fill(mirror(np.concatenate([line - taper / 2, (line + taper)[::-1]]), side), colour, "face")
     if face.frown > 0.3:
-        crease = face.skin_colour * (0.62, 0.52, 0.5)
-        canvas.stroke(
-            [mirror(curve([(0.05, -0.32), (0.07, -0.2), (0.05, -0.12)]), side) for side in (-1, 1)],
-            crease,
-            0.026,
-            "face",
-        )
+        creases = [mirror(curve([(0.05, -0.32), (0.07, -0.2), (0.05, -0.12)]), side) for side in (-1, 1)]
+        canvas.stroke(creases, face.skin_colour * (0.62, 0.52, 0.5), 0.026, "face")
 
 
 def draw_nose(canvas: Canvas, face: Face) -> None:
@@ -244,8 +209,5 @@ def draw_nose(canvas: Canvas, face: Face) -> None:
     if face.pointed_nose:
         bridge = mirror(np.array([(0.07, -0.1), (0.05, base - 0.2), (0.075, base - 0.03)]), -1 if face.light_side > 0 else 1)
         canvas.stroke([bridge], face.skin_colour * (0.74, 0.66, 0.64), 0.022, "face")
-    canvas.fill(
-        ellipse(0.02, base - 0.08, 0.035 * face.nose_width, 0.03, 12),
-        mix(face.skin_colour * 1.06, (255, 255, 255), 0.28),
-        "face",
-    )
+    shine = ellipse(0.02, base - 0.08, 0.035 * face.nose_width, 0.03, 12)
+    canvas.fill(shine, mix(face.skin_colour * 1.06, (255, 255, 255), 0.28), "face")

@@ -1,7 +1,6 @@
 """Hair in its forms and colours: what hangs behind the head, and what lies in front of it.
 
-The trap this prevents: hair as one flat cap, on which straight, wavy, curly and braided look alike at 64 pixels.
-Outline and single strands both follow the form.
+Outline and single strands both follow the form, so that straight, wavy, curly and braided differ at 64 pixels too.
 """
 
 import numpy as np
@@ -10,19 +9,8 @@ from facekit.synthetic.canvas import Canvas, curve, ellipse, mirror, mix
 from facekit.synthetic.traits import Face
 
 # The skull from the left temple over the crown to the right one.
-CROWN = np.array(
-    [
-        (-1.02, -0.1),
-        (-1.06, -0.7),
-        (-0.86, -1.30),
-        (-0.45, -1.58),
-        (0, -1.64),
-        (0.45, -1.58),
-        (0.86, -1.30),
-        (1.06, -0.7),
-        (1.02, -0.1),
-    ]
-)
+CROWN = np.array([(-1.02, -0.1), (-1.06, -0.7), (-0.86, -1.30), (-0.45, -1.58), (0, -1.64)])
+CROWN = np.concatenate([CROWN, CROWN[3::-1] * (-1, 1)])
 TONES = (0.62, 0.80, 1.22, 1.45)
 
 
@@ -48,7 +36,8 @@ def draw_back_hair(canvas: Canvas, face: Face) -> None:
         points = np.concatenate([CROWN[2:-2] * 1.07, _wave_side(1, length), _wave_side(-1, length)[::-1]])
     canvas.fill(curve(points, closed=True), dark)
     starts = random.uniform(-1.15, 1.15, 46)
-    strands = [_hang(x, -0.5, length - random.uniform(0, 0.3), face.hair_form, random) for x in starts]
+    chance = random.random((46, 2 if face.hair_form == "wavy" else 1))  # of where a strand ends, and where its waves begin
+    strands = _hang(starts, -0.5, length - 0.3 * chance[:, 0], 1.2 * chance[:, 1] if face.hair_form == "wavy" else None)
     _stroke_tones(canvas, strands, dark, 0.03)
 
 
@@ -60,18 +49,17 @@ def draw_front_hair(canvas: Canvas, face: Face) -> None:
         # A baby's down: thin short hairs that follow the skull, denser towards the crown.
         x = random.uniform(-0.8, 0.8, 70)
         y = -1.47 + 0.62 * x**2 + 0.42 * random.random(70) ** 2
-        down = [curve([(a, b), (a * 1.04, b - 0.06), (a * 1.10 + 0.02, b - 0.08)]) for a, b in zip(x, y, strict=True)]
-        canvas.stroke(down, mix(colour, face.skin_colour, 0.35), 0.018)
+        down = np.stack([np.stack([x, x * 1.04, x * 1.10 + 0.02], axis=1), np.stack([y, y - 0.06, y - 0.08], axis=1)], axis=2)
+        canvas.stroke(curve(down), mix(colour, face.skin_colour, 0.35), 0.018)
         return
     if face.baldness == "bald":
         if face.years > 45:
             for side in (-1, 1):
                 tuft = curve([(0.86, -0.62), (1.05, -0.5), (1.10, 0.0), (0.98, 0.16), (0.94, -0.2)], closed=True)
                 canvas.fill(mirror(tuft, side), colour)
-                hairs = [
-                    mirror([(0.9 + 0.1 * t, -0.55 + 0.5 * t), (1.03, -0.35 + 0.5 * t)], side) for t in random.uniform(0, 1, 10)
-                ]
-                _stroke_tones(canvas, hairs, colour, 0.02)
+                t = random.uniform(0, 1, 10)[:, None]
+                hairs = np.stack([np.hstack([0.9 + 0.1 * t, -0.55 + 0.5 * t]), np.hstack([0 * t + 1.03, -0.35 + 0.5 * t])], 1)
+                _stroke_tones(canvas, mirror(hairs, side), colour, 0.02)
         return
     if face.hair_form == "curly":
         _draw_curly_front(canvas, face, random)
@@ -87,10 +75,11 @@ def draw_front_hair(canvas: Canvas, face: Face) -> None:
         _draw_bangs(canvas, face, random)
 
 
-def _hang(x: float, top: float, bottom: float, form: str, random: np.random.Generator) -> np.ndarray:
-    y = np.linspace(top, bottom, 12 if form == "wavy" else 5)
-    sway = 0.07 * np.sin(5.2 * y + random.uniform(0, 1.2)) if form == "wavy" else 0.0
-    return np.stack([x * (1 + 0.06 * (y - top)) + sway, y], axis=1)
+def _hang(x: np.ndarray, top: float, bottom: np.ndarray, waves: np.ndarray | None) -> np.ndarray:
+    """Return strands that hang from x, float (n, k, 2); `waves` holds each strand's phase, None is straight."""
+    y = np.linspace(top, bottom, 5 if waves is None else 12, axis=1)
+    sway = 0.0 if waves is None else 0.07 * np.sin(5.2 * y + waves[:, None])
+    return np.stack([x[:, None] * (1 + 0.06 * (y - top)) + sway, y], axis=2)
 
 
 def _wave_side(side: int, length: float) -> np.ndarray:
@@ -99,7 +88,7 @@ def _wave_side(side: int, length: float) -> np.ndarray:
     return np.stack([side * x, y], axis=1)
 
 
-def _stroke_tones(canvas: Canvas, strands: list[np.ndarray], colour: np.ndarray, width: float, on: str = "head") -> None:
+def _stroke_tones(canvas: Canvas, strands: np.ndarray, colour: np.ndarray, width: float, on: str = "head") -> None:
     for index, tone in enumerate(TONES):
         shade = colour * tone + (8 if tone > 1 else 0)
         canvas.stroke(strands[index :: len(TONES)], shade, width, on)
@@ -121,55 +110,39 @@ def _ring(random: np.random.Generator, centre_y: float, width: float, height: fl
 def _draw_curls(
     canvas: Canvas, face: Face, random: np.random.Generator, centres: np.ndarray, radius: float, base: float
 ) -> None:
-    sizes = random.uniform(0.75, 1.15, len(centres)) * radius
+    sizes = (random.uniform(0.75, 1.15, len(centres)) * radius)[:, None, None]
     tones = base * random.uniform(0.82, 1.12, len(centres))
-    for (x, y), size in zip(centres, sizes, strict=True):
-        canvas.fill(ellipse(x * 0.97, y, size * 1.15, size * 1.15, 10), face.hair_rgb * base * 0.7)
-    for (x, y), size, tone in zip(centres, sizes, tones, strict=True):
-        canvas.fill(ellipse(x, y, size, size, 12), face.hair_rgb * tone)
-    spin = random.uniform(0, 2 * np.pi, len(centres))
-    turn = np.linspace(0, 4.6, 9)
+    dark = np.tile(face.hair_rgb * base * 0.7, (len(centres), 1))
+    canvas.fill_each(ellipse(0, 0, 1.15, 1.15, 10) * sizes + (centres * (0.97, 1.0))[:, None], dark)
+    canvas.fill_each(ellipse(0, 0, 1, 1, 12) * sizes + centres[:, None], face.hair_rgb * tones[:, None])
+    turn = np.linspace(0, 4.6, 9) + random.uniform(0, 2 * np.pi, len(centres))[:, None]
+    spiral = np.stack([np.cos(turn), np.sin(turn)], axis=2) * sizes
     for share, tone in ((0.80, 1.28), (0.45, 0.66)):
-        arcs = [
-            np.stack([x + share * size * np.cos(turn + start), y + share * size * np.sin(turn + start)], axis=1)
-            for (x, y), size, start in zip(centres, sizes, spin, strict=True)
-        ]
-        canvas.stroke(arcs, face.hair_rgb * tone + (10 if tone > 1 else 0), 0.035)
+        canvas.stroke(centres[:, None] + share * spiral, face.hair_rgb * tone + (10 if tone > 1 else 0), 0.035)
 
 
-def _hairline(face: Face) -> list[tuple[float, float]]:
+def _hairline(face: Face) -> np.ndarray:
+    half = [(0.88, -0.30), (0.78, -0.74), (0.42, -0.96), (0, -0.98)]
     if face.baldness == "receding":
-        return [
-            (0.90, -0.45),
-            (0.78, -1.08),
-            (0.48, -1.26),
-            (0.16, -1.10),
-            (0, -1.07),
-            (-0.16, -1.10),
-            (-0.48, -1.26),
-            (-0.78, -1.08),
-            (-0.90, -0.45),
-        ]
-    return [(0.88, -0.30), (0.78, -0.74), (0.42, -0.96), (0, -0.98), (-0.42, -0.96), (-0.78, -0.74), (-0.88, -0.30)]
+        half = [(0.90, -0.45), (0.78, -1.08), (0.48, -1.26), (0.16, -1.10), (0, -1.07)]
+    return np.concatenate([half, mirror(half[-2::-1], -1)])
 
 
 def _draw_short(canvas: Canvas, face: Face, random: np.random.Generator) -> None:
-    line = np.array(_hairline(face)) + (0, 0.04 * random.uniform(-1, 1))
+    line = _hairline(face) + (0, 0.04 * random.uniform(-1, 1))
     low = (1.0, 0.02)
     outer = CROWN.copy()
     outer[1:-1] += random.normal(0, 0.018, (7, 2)) + (0, -0.03)
     shape = np.concatenate([[(-low[0], low[1])], curve(outer), [low], [(0.90, low[1])], curve(line), [(-0.90, low[1])]])
     canvas.fill(shape, face.hair_rgb)
     lean = random.choice((-1.0, 1.0)) * 0.22
-    strands = []
-    for t in random.uniform(0, 1, 52):
-        root = np.array([np.interp(t, np.linspace(0, 1, len(line)), line[:, k]) for k in (0, 1)])
-        tip = root * (1.12, 1.0) + (lean * (1 - abs(root[0])), -0.50 * (1 - 0.55 * abs(root[0])))
-        if face.hair_form == "wavy":
-            strands.append(curve([root, (root + tip) / 2 + (0.10, 0), tip]))
-        else:
-            strands.append(curve([root + (0, 0.02), (root + tip) / 2 + (0.03, 0), tip]))
-    _stroke_tones(canvas, strands, face.hair_rgb, 0.026)
+    t = random.uniform(0, 1, 52)
+    root = np.stack([np.interp(t, np.linspace(0, 1, len(line)), line[:, k]) for k in (0, 1)], axis=1)
+    rim = np.abs(root[:, 0])
+    tip = root * (1.12, 1.0) + np.stack([lean * (1 - rim), -0.50 * (1 - 0.55 * rim)], axis=1)
+    wavy = face.hair_form == "wavy"
+    strands = np.stack([root + (0, 0 if wavy else 0.02), (root + tip) / 2 + (0.10 if wavy else 0.03, 0), tip], axis=1)
+    _stroke_tones(canvas, curve(strands), face.hair_rgb, 0.026)
 
 
 def _draw_curtain(canvas: Canvas, face: Face, random: np.random.Generator) -> None:
@@ -182,28 +155,16 @@ def _draw_curtain(canvas: Canvas, face: Face, random: np.random.Generator) -> No
         mid = (start + 0.95) / 2
         outer = curve([(start, -1.62), (mid, -1.57), (0.94, -1.30), (1.13, -0.7), (1.16, 0.1)])
         outer_fall = _wave_side(1, length)[3:] + (0.02, 0) if wavy else np.array([(1.18, 0.6), (1.20, length)])
-        inner_fall = (
-            np.stack([_wave_side(1, length)[3:, 0] * 0.70 + 0.06, _wave_side(1, length)[3:, 1]], axis=1)[::-1]
-            if wavy
-            else np.array([(0.80, length + 0.1), (0.86, 0.7)])
-        )
+        inner_fall = outer_fall[::-1] * (0.70, 1) + (0.046, 0) if wavy else np.array([(0.80, length + 0.1), (0.86, 0.7)])
         inner = curve([(0.91, 0.2), (0.90, -0.3), (0.74, -0.74), (0.40, -0.95), (start, hairline)])
         canvas.fill(mirror(np.concatenate([outer, outer_fall, inner_fall, inner]), side), face.hair_rgb)
-        strands = []
-        for t in random.uniform(0, 1, 26):
-            bow = curve(
-                [
-                    (start, -1.58 + 0.52 * t),
-                    (mid - 0.04 * t, -1.49 + 0.5 * t),
-                    (0.95 - 0.18 * t, -1.14 + 0.4 * t),
-                    (1.10 - 0.2 * t, -0.4),
-                ],
-                pieces=4,
-            )
-            fall = _hang(1.10 - 0.2 * t, -0.38, length - 0.1 * t, face.hair_form, random)
-            fall[:, 0] += bow[-1, 0] - fall[0, 0]
-            strands.append(mirror(np.concatenate([bow, fall]), side))
-        _stroke_tones(canvas, strands, face.hair_rgb, 0.028)
+        t = random.uniform(0, 1, 26)
+        x = np.stack([0 * t + start, mid - 0.04 * t, 0.95 - 0.18 * t, 1.10 - 0.2 * t], axis=1)
+        y = np.stack([-1.58 + 0.52 * t, -1.49 + 0.5 * t, -1.14 + 0.4 * t, 0 * t - 0.4], axis=1)
+        bow = curve(np.stack([x, y], axis=2), pieces=4)
+        fall = _hang(1.10 - 0.2 * t, -0.38, length - 0.1 * t, random.uniform(0, 1.2, 26) if wavy else None)
+        fall[..., 0] += (bow[:, -1, 0] - fall[:, 0, 0])[:, None]
+        _stroke_tones(canvas, mirror(np.concatenate([bow, fall], axis=1), side), face.hair_rgb, 0.028)
     if not face.bangs:
         canvas.stroke([np.array([(part, -1.60), (part, hairline)])], mix(face.hair_rgb * 0.6, face.skin_colour, 0.35), 0.022)
 
@@ -213,16 +174,10 @@ def _draw_bangs(canvas: Canvas, face: Face, random: np.random.Generator) -> None
     ends = -0.34 + 0.10 * np.abs(x) + 0.035 * np.where(np.arange(19) % 2, 1, -1)
     top = curve([(-0.92, -0.42), (-0.80, -1.10), (0, -1.40), (0.80, -1.10), (0.92, -0.42)])
     canvas.fill(np.concatenate([top, np.stack([x, ends], axis=1)[::-1]]), face.hair_rgb)
-    strands = [
-        curve(
-            [
-                (0.75 * end, -1.36 + 0.3 * end**2),
-                (end * 0.98, -0.9),
-                (end + random.normal(0, 0.02), -0.36 + 0.1 * abs(end)),
-            ]
-        )
-        for end in random.uniform(-0.84, 0.84, 44)
-    ]
+    end = random.uniform(-0.84, 0.84, 44)
+    x = np.stack([0.75 * end, end * 0.98, end + random.normal(0, 0.02, 44)], axis=1)
+    y = np.stack([-1.36 + 0.3 * end**2, 0 * end - 0.9, -0.36 + 0.1 * np.abs(end)], axis=1)
+    strands = curve(np.stack([x, y], axis=2))
     _stroke_tones(canvas, strands, face.hair_rgb, 0.028)
 
 
@@ -238,12 +193,11 @@ def _draw_curly_front(canvas: Canvas, face: Face, random: np.random.Generator) -
 
 
 def _draw_tied(canvas: Canvas, face: Face, random: np.random.Generator) -> None:
-    line = np.array(_hairline(face)) * (1.0, 1.02)
+    line = _hairline(face) * (1.0, 1.02)
     shape = np.concatenate([curve(CROWN * 0.99), [(0.92, -0.1)], curve(line), [(-0.92, -0.1)]])
     canvas.fill(shape, face.hair_rgb)
-    strands = [
-        np.array([(x * 0.9, -1.0 + 0.22 * x**2), (x * 0.72, -1.32), (x * 0.3, -1.58)]) for x in random.uniform(-0.95, 0.95, 44)
-    ]
+    x = random.uniform(-0.95, 0.95, 44)[:, None]
+    strands = np.stack([np.hstack([x * 0.9, -1.0 + 0.22 * x**2]), x * (0.72, 0) - (0, 1.32), x * (0.3, 0) - (0, 1.58)], axis=1)
     _stroke_tones(canvas, strands, face.hair_rgb, 0.026)
     canvas.stroke([np.array([(0, -1.62), (0, -1.0)])], mix(face.hair_rgb, face.skin_colour, 0.5), 0.03)
 
@@ -256,10 +210,8 @@ def _draw_braid(canvas: Canvas, face: Face, side: int) -> None:
         for turn in (-1, 1):
             knot = ellipse(0, 0, 0.135, 0.205, 14)
             tilt = 0.55 * turn
-            knot = knot @ np.array([[np.cos(tilt), np.sin(tilt)], [-np.sin(tilt), np.cos(tilt)]]) + (
-                x + 0.085 * turn,
-                y + 0.11 * (turn > 0),
-            )
+            knot = knot @ np.array([[np.cos(tilt), np.sin(tilt)], [-np.sin(tilt), np.cos(tilt)]])
+            knot = knot + (x + 0.085 * turn, y + 0.11 * (turn > 0))
             canvas.fill(knot, face.hair_rgb * (1.12 if (index % 2) ^ (turn > 0) else 0.88))
             canvas.stroke([knot], face.hair_rgb * 0.5, 0.022, closed=True)
     canvas.fill(ellipse(side * 0.82, 2.36, 0.10, 0.07, 12), (208, 60, 90))

@@ -1,131 +1,150 @@
 """Synthetic datasets on disk, each in its own published layout, with its quirks.
 
-The trap this prevents: readers that are only tested on tidy files. FaceHack's tables have no header, ids without
-ending and lines that end in CRLF; selfies come space-separated with -1, 0 and 1; actors' pictures repeat byte for
-byte, once under two classes. A folder appears whole or not at all, and real photographs are never overwritten.
+Readers tested on tidy files alone would fail on real ones: FaceHack's tables have no header, ids without ending and lines that
+end in CRLF; selfies come space-separated with -1, 0 and 1; actors' images repeat byte for byte, once under two classes.
 """
 
 import hashlib
 import json
 import os
 import shutil
-import tempfile
+import signal
+import threading
 import uuid
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
+from multiprocessing import get_context, parent_process
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from facekit.datasets.celeba import ATTRIBUTES
+from facekit.data.readers.celeba import ATTRIBUTES
 from facekit.errors import DataError, ParameterError
+from facekit.paths import cache_folder
+from facekit.progress import track
 from facekit.synthetic import people
-from facekit.synthetic.faces import draw_face
-from facekit.synthetic.populations import AGE_NOISE_YEARS, SMILE_LABEL_NOISE, describe_face, rate_popularity
+from facekit.synthetic.faces import write_face
+from facekit.synthetic.folders import MARKER, write_folder
+from facekit.synthetic.populations import (
+    AGE_NOISE_YEARS,
+    POPULARITY_BASE,
+    POPULARITY_EFFECTS,
+    POPULARITY_INDEPENDENT,
+    POPULARITY_NOISE,
+    SMILE_LABEL_NOISE,
+    describe_face,
+    rate_popularity,
+)
 from facekit.synthetic.traits import Face
 
-SAMPLE_COUNTS = {"selfie": 1000, "celeba": 1000, "indian_actors": 1000, "facehack": 1000}
-MARKER = "facekit.json"
+# Images in each: tests of 400 and more, and many people, so that an interval over people is narrow.
+SAMPLE_COUNTS = {"facehack": 1640, "selfie": 2400, "celeba": 2400, "indian_actors": 2640}
+WORKERS = 2
+_FEWEST_FOR_WORKERS = 200  # fewer are drawn sooner than two processes start
+_SMALLEST = 40
+# About the size at which the experiments use them, since drawing more pixels takes longer.
+_SIZES = {"facehack": "96 to 120 pixels", "selfie": "128x128", "celeba": "89x109", "indian_actors": "24 to 150 pixels"}
 # Published counts, whose proportions the samples keep.
 _FACEHACK = {"train": (3356, 988, 487), "test": (1128, 340, 143)}
 _ACTORS = {"YOUNG": 6706, "MIDDLE": 10804, "OLD": 2396}
-_ACTORS_TEST_SHARE = 6636 / 26542
-_CELEBA_PARTITIONS = (162770, 19867, 19962)
-_SMALLEST = 40
+# Proportions of our own: more than the published 10 % for CelebA's test, fewer than 25 % without a label for the actors.
+_CELEBA_PARTITIONS = (4, 1, 1)
+_ACTORS_UNLABELLED = 1 / 11
+# Not the drawing, though in this folder.
+_OTHER_SOURCES = ("pretrain.py", "semi_synthetic.py")
+
+Job = tuple[str, Face, int, int]
 
 
-def write_sample(
-    name: str, root: str | os.PathLike, *, count: int | None = None, seed: int = 0, celeba_text: bool = False
-) -> Path:
-    """Draw one dataset's sample and write it in that dataset's own layout.
-
-    A folder that already holds just this sample is left as it is; another synthetic one is replaced.
+def write_sample(name: str, root: str | os.PathLike | None = None, *, count: int | None = None, seed: int = 0) -> Path:
+    """Draw one dataset's sample and write it in that dataset's own layout, unless it is there and whole.
 
     Args:
         name: one of SAMPLE_COUNTS.
-        root: the folder to make; its parent is made as well.
-        count: of pictures, 40 or more; None: SAMPLE_COUNTS.
+        root: the folder to make; None: `.facekit/data/sample/NAME`, or NAME-SEED for another seed than 0.
+        count: number of images, 40 or more; None: SAMPLE_COUNTS.
         seed: same seed, same bytes on the same machine.
-        celeba_text: write CelebA's tables as the original .txt files instead of Kaggle's .csv.
 
     Returns:
-        the folder.
+        The folder.
 
     Raises:
         ParameterError: for an unknown name or a count that is too small.
-        DataError: where the folder holds something that is not synthetic.
+        DataError: the folder holds something that is not synthetic, or can't be written.
     """
     if name not in _WRITERS:
         raise ParameterError(f"no sample is known for dataset '{name}'", expected=f"one of {', '.join(SAMPLE_COUNTS)}")
     count = SAMPLE_COUNTS[name] if count is None else int(count)
     if count < _SMALLEST:
-        raise ParameterError(f"count={count} pictures for the sample of {name}", expected=f"{_SMALLEST} or more")
+        raise ParameterError(f"count={count} images for the sample of {name}", expected=f"{_SMALLEST} or more")
+    folder = cache_folder("data", "sample") / (name if seed == 0 else f"{name}-{seed}") if root is None else Path(root)
+    folder = folder.expanduser().absolute()
     marker = {"kind": "synthetic", "dataset": name, "seed": int(seed), "count": count, "drawing": digest_drawing()}
-    if celeba_text and name == "celeba":
-        marker["tables"] = "txt"
-    root = Path(root).expanduser().absolute()
-    if _read_marker(root) == marker:
-        return root
-    root.parent.mkdir(parents=True, exist_ok=True)
-    hidden = Path(tempfile.mkdtemp(prefix=f".{root.name}.", suffix=".partial", dir=root.parent))
-    try:
-        hidden.chmod(0o755)
-        options = {"text": True} if "tables" in marker else {}
-        _WRITERS[name](hidden, count, seed, **options)
-        (hidden / MARKER).write_text(json.dumps(marker, indent=1) + "\n", encoding="utf-8")
-        if _read_marker(root) != marker:  # another process may have been faster, and somebody reads its pictures already
-            _put_in_place(hidden, root)
-    finally:
-        shutil.rmtree(hidden, ignore_errors=True)
-    return root
+    if name == "selfie":
+        effects = {"base": POPULARITY_BASE, "weights": POPULARITY_EFFECTS, "interactions": [], "noise": POPULARITY_NOISE}
+        marker["popularity"] = {**effects, "drawn": list(POPULARITY_INDEPENDENT)}
+
+    def write(hidden: Path) -> None:
+        _WRITERS[name](hidden, count, seed)
+        text = f"{count:,} synthetic faces in the layout of dataset {name}, drawn by facekit (seed {seed}), {_SIZES[name]}. "
+        (hidden / "README.md").write_text(text + "No person is shown, and nothing measured here is about people.\n")
+        (hidden / MARKER).write_text(json.dumps(marker | {"files": _count_files(hidden)}, indent=1) + "\n")
+
+    write_folder(folder, write, lambda target: _is_whole(target, marker))
+    return folder
 
 
 def digest_drawing() -> str:
     """Return a short digest of the drawing's own source, so that a sample drawn by older code is seen to be stale."""
-    sources = sorted(Path(__file__).parent.glob("*.py"))
+    sources = (path for path in sorted(Path(__file__).parent.glob("*.py")) if path.name not in _OTHER_SOURCES)
     return hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:16]
 
 
-def _read_marker(root: Path) -> dict | None:
-    """Return the marker of a synthetic folder, None where nothing is; refuse anything else."""
+def _is_whole(root: Path, marker: dict) -> bool:
+    """Tell whether a folder holds just this sample with all its files; refuse one that is not synthetic."""
     if not root.exists() or (root.is_dir() and not any(root.iterdir())):
-        return None
+        return False
     try:
-        marker = json.loads((root / MARKER).read_text(encoding="utf-8"))
+        found = json.loads((root / MARKER).read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        marker = None
-    if not isinstance(marker, dict) or marker.get("kind") != "synthetic":
+        found = None
+    if not isinstance(found, dict) or found.get("kind") != "synthetic":
         raise DataError(
-            f"{root} exists and is not a folder of synthetic pictures",
+            f"{root} exists and is not a folder of synthetic faces",
             expected=f"an empty or missing folder, or one whose {MARKER} says synthetic",
-            mend="choose another folder",
+            hint="choose another folder",
         )
-    return marker
+    files = found.pop("files", 0)
+    return found == marker and 0 < files < _count_files(root)  # the marker itself was not counted
 
 
-def _put_in_place(hidden: Path, root: Path) -> None:
-    old = None
-    if root.exists():
-        old = Path(tempfile.mkdtemp(prefix=f".{root.name}.", suffix=".old", dir=root.parent))
-        os.replace(root, old)
-    os.replace(hidden, root)
-    if old:
-        shutil.rmtree(old, ignore_errors=True)
+def _count_files(folder: Path) -> int:
+    return sum(path.is_file() for path in folder.rglob("*"))
 
 
-def _write_pictures(jobs: Iterable[tuple[Path, Face, int, int]], quality: int = 90) -> None:
-    """Draw and write in parallel; a picture hangs on its record alone, so the number of workers changes nothing."""
-
-    def write(job: tuple[Path, Face, int, int]) -> None:
-        path, face, height, width = job
-        picture = cv2.cvtColor(draw_face(face, height, width), cv2.COLOR_RGB2BGR)
-        path.write_bytes(cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, quality])[1].tobytes())
-
-    with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
-        for _ in pool.map(write, jobs):
+def _write_images(jobs: list[Job]) -> None:
+    """Draw and write; an image depends on its own record alone, so the number of processes changes nothing."""
+    if len(jobs) < _FEWEST_FOR_WORKERS:
+        for job in jobs:
+            write_face(*job)
+        return
+    # Spawned, since a fork of a process with threads, such as one with TensorFlow, may hang.
+    with ProcessPoolExecutor(WORKERS, get_context("spawn"), initializer=_start_worker) as pool:
+        for _ in track(pool.map(write_face, *zip(*jobs, strict=True), chunksize=25), "drawing faces", len(jobs)):
             pass
+
+
+def _start_worker() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent is interrupted, and ends its workers
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    cv2.setNumThreads(1)
+
+
+def _end_with_parent() -> None:
+    parent_process().join()
+    os._exit(1)  # a killed parent can't end its workers
 
 
 def _share_out(total: int, weights: Iterable[float]) -> list[int]:
@@ -144,27 +163,27 @@ def _write_lines(path: Path, lines: Iterable[str], end: str = "\n") -> None:
 
 def _write_facehack(root: Path, count: int, seed: int) -> None:
     random = np.random.default_rng((seed, 101))
-    (root / "happy_images").mkdir()
-    sizes = {split: sum(counts) for split, counts in _FACEHACK.items()}
-    totals = dict(zip(sizes, _share_out(count, sizes.values()), strict=True))
+    images = root / "happy_images"
+    images.mkdir()
+    totals = dict(zip(_FACEHACK, _share_out(count, map(sum, _FACEHACK.values())), strict=True))
     quotas = {split: _share_out(totals[split], _FACEHACK[split]) for split in totals}
-    persons = [people.draw_webcam_person(random) for _ in range(max(6, min(40, count // 30)))]
+    persons = [people.draw_webcam_person(random) for _ in range(max(6, count // 12))]
     rows: dict[str, list[tuple[str, str]]] = {"train": [], "test": []}
-    jobs = []
+    jobs: list[Job] = []
     for index, label in enumerate(people.SMILE_LABELS):
         frames = _film_frames(random, persons, label, quotas["train"][index] + quotas["test"][index])
         order = random.permutation(len(frames))
         for position, frame in enumerate(order):
             split = "train" if position < quotas["train"][index] else "test"
             name = str(uuid.UUID(bytes=random.bytes(16), version=4))
-            side = int(random.integers(150, 181))
-            jobs.append((root / "happy_images" / f"{name}.jpg", frames[frame], side, side))
+            side = int(random.integers(96, 121))
+            jobs.append((str(images / f"{name}.jpg"), frames[frame], side, side))
             rows[split].append((name, label))
-    _write_pictures(jobs)
-    # As in the original: one group of four identical pictures, all in train, all NOT smile.
+    _write_images(jobs)
+    # As in the original: one group of four identical images, all in train, all NOT smile.
     first, *others = [name for name, label in rows["train"] if label == "NOT smile"][:4]
     for other in others:
-        shutil.copyfile(root / "happy_images" / f"{first}.jpg", root / "happy_images" / f"{other}.jpg")
+        shutil.copyfile(images / f"{first}.jpg", images / f"{other}.jpg")
     for split, entries in rows.items():
         shuffled = (entries[index] for index in random.permutation(len(entries)))
         _write_lines(root / f"{split}.csv", (f"{name},{label}" for name, label in shuffled), "\r\n")
@@ -196,47 +215,36 @@ def _write_selfies(root: Path, count: int, seed: int) -> None:
         if random.random() < 0.4:
             name = f"{random.bytes(16).hex()}_{random.integers(5, 8)}"
         else:
-            numbers = (
-                random.integers(10**7, 10**8),
-                random.integers(10**14, 2 * 10**15),
-                random.integers(10**8, 2 * 10**9),
-            )
-            name = "_".join(str(number) for number in numbers) + "_a"
-        rows.append(f"{name} {popularity:.3f} {' '.join(str(value) for value in attributes)}")
-        jobs.append((root / "images" / f"{name}.jpg", face, 306, 306))
-    _write_pictures(jobs)
+            lows, highs = (10**7, 10**14, 10**8), (10**8, 2 * 10**15, 2 * 10**9)
+            name = "_".join(str(random.integers(low, high)) for low, high in zip(lows, highs, strict=True)) + "_a"
+        rows.append(f"{name} {popularity:.3f} {' '.join(map(str, attributes))}")
+        jobs.append((str(root / "images" / f"{name}.jpg"), face, 128, 128))
+    _write_images(jobs)
     _write_lines(root / "selfie_dataset.txt", sorted(rows))
 
 
-def _write_celeba(root: Path, count: int, seed: int, text: bool = False) -> None:
+def _write_celeba(root: Path, count: int, seed: int) -> None:
     random = np.random.default_rng((seed, 103))
     (root / "img_align_celeba").mkdir()
     rows, jobs, identity = [], [], 0
     numbers = random.permutation(10177) + 1
-    # The official partition keeps a person on one side and numbers the pictures train, validation, test.
+    # The official partition keeps a person on one side and numbers the images train, validation, test.
     for partition, size in enumerate(_share_out(count, _CELEBA_PARTITIONS)):
         block: list[tuple[int, Face]] = []
         while len(block) < size:
             person = people.draw_celebrity(random)
-            pictures = min(int(random.integers(2, 15)), size - len(block))
-            block += [(int(numbers[identity % 10177]), people.photograph_celebrity(random, person)) for _ in range(pictures)]
+            images = min(int(random.integers(1, 6)), size - len(block))
+            block += [(int(numbers[identity % 10177]), people.photograph_celebrity(random, person)) for _ in range(images)]
             identity += 1
         for index in random.permutation(size):
             number, face = block[index]
             name = f"{len(rows) + 1:06d}.jpg"
             rows.append((name, partition, number, people.label_celebrity(random, face)))
-            jobs.append((root / "img_align_celeba" / name, face, 218, 178))
-    _write_pictures(jobs)
+            jobs.append((str(root / "img_align_celeba" / name), face, 109, 89))
+    _write_images(jobs)
     _write_lines(root / "identity_CelebA.txt", (f"{name} {number}" for name, _, number, _ in rows), "\r\n")
-    if text:
-        table = [str(count), " ".join(ATTRIBUTES) + " "]
-        table += [name + "".join(f"{value:3d}" for value in values) for name, _, _, values in rows]
-        _write_lines(root / "list_attr_celeba.txt", table)
-        _write_lines(root / "list_eval_partition.txt", (f"{name} {partition}" for name, partition, _, _ in rows))
-        return
-    table = [",".join(["image_id", *ATTRIBUTES])]
-    table += [",".join([name, *map(str, values)]) for name, _, _, values in rows]
-    _write_lines(root / "list_attr_celeba.csv", table)
+    table = [",".join([name, *map(str, values)]) for name, _, _, values in rows]
+    _write_lines(root / "list_attr_celeba.csv", [",".join(["image_id", *ATTRIBUTES]), *table])
     partitions = (f"{name},{partition}" for name, partition, _, _ in rows)
     _write_lines(root / "list_eval_partition.csv", ["image_id,partition", *partitions])
 
@@ -250,12 +258,12 @@ def _write_actors(root: Path, count: int, seed: int) -> None:
     heights = np.clip(np.exp(random.normal(np.log(85), 0.55, count)), 30, 200).astype(int)
     widths = np.clip(heights * random.uniform(0.68, 0.82, count), 24, 150).astype(int)
     test = np.zeros(count, bool)
-    test[random.permutation(count)[: round(count * _ACTORS_TEST_SHARE)]] = True
+    test[random.permutation(count)[: round(count * _ACTORS_UNLABELLED)]] = True
     numbers = random.permutation(count)
-    paths = [root / ("Test" if test[row] else "Train") / f"{numbers[row]}.jpg" for row in range(count)]
+    paths = [str(root / ("Test" if test[row] else "Train") / f"{numbers[row]}.jpg") for row in range(count)]
     for folder in ("Train", "Test"):
         (root / folder).mkdir()
-    _write_pictures((paths[row], faces[row], int(heights[row]), int(widths[row])) for row in range(count))
+    _write_images([(paths[row], faces[row], int(heights[row]), int(widths[row])) for row in range(count)])
     for original, copy in _pair_actors(random, classes, test):
         shutil.copyfile(paths[original], paths[copy])
     order = random.permutation(count)
@@ -265,7 +273,7 @@ def _write_actors(root: Path, count: int, seed: int) -> None:
 
 
 def _pair_actors(random: np.random.Generator, classes: np.ndarray, test: np.ndarray) -> list[tuple[int, int]]:
-    """Rows whose pictures repeat: within a class, from Train to Test, and one pair under two classes."""
+    """Rows whose images repeat: within a class, from Train to Test, and one pair under two classes."""
     train_rows, test_rows = random.permutation(np.flatnonzero(~test)), random.permutation(np.flatnonzero(test))
     same = max(1, len(classes) // 120)
     taken = train_rows[: len(train_rows) // 2]
@@ -276,9 +284,9 @@ def _pair_actors(random: np.random.Generator, classes: np.ndarray, test: np.ndar
     return [(int(original), int(copy)) for original, copy in pairs]
 
 
-_WRITERS: dict[str, Callable[..., None]] = {
+_WRITERS: dict[str, Callable[[Path, int, int], None]] = {
+    "facehack": _write_facehack,
     "selfie": _write_selfies,
     "celeba": _write_celeba,
     "indian_actors": _write_actors,
-    "facehack": _write_facehack,
 }

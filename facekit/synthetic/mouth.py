@@ -1,7 +1,6 @@
 """Lips, teeth, tongue, beard and mustache, drawn in the face's own units.
 
-The trap this prevents: a smile and a mocking smile that differ by a number only. The genuine one lifts both corners
-and bares the teeth; the mocking one lifts a single corner of closed lips.
+A genuine smile lifts both corners and bares the teeth; a mocking one lifts a single corner of closed lips.
 """
 
 import numpy as np
@@ -15,13 +14,8 @@ def draw_mouth(canvas: Canvas, face: Face) -> None:
     """Draw lips, teeth, tongue and braces as smile, smirk, frown, pout and opening shape them."""
     young = face.youthful
     x = np.linspace(-1, 1, 21)
-    width = (
-        0.33 * (1 - 0.22 * young)
-        + 0.15 * face.smile
-        + 0.04 * face.smirk
-        - 0.12 * face.duck
-        - 0.05 * face.mouth_open * (1 - face.smile)
-    )
+    width = 0.33 * (1 - 0.22 * young) + 0.15 * face.smile + 0.04 * face.smirk - 0.12 * face.duck
+    width -= 0.05 * face.mouth_open * (1 - face.smile)
     middle = 0.90 - 0.19 * young - 0.02 * face.smile
     lift = 0.16 * face.smile - 0.10 * face.frown
     corner = (
@@ -30,13 +24,8 @@ def draw_mouth(canvas: Canvas, face: Face) -> None:
     mouth_x = x * width + 0.05 * face.smirk
     line = middle - corner
     bow = 1 - np.abs(x) ** 2.2
-    size = (
-        face.lip_size
-        * (0.85 if not face.female else 1.0)
-        * (1 - 0.25 * face.wrinkled)
-        * (1 + 0.9 * face.duck)
-        * (1 - 0.2 * face.smirk)
-    )
+    size = face.lip_size * (0.85 if not face.female else 1.0) * (1 - 0.25 * face.wrinkled)
+    size *= (1 + 0.9 * face.duck) * (1 - 0.2 * face.smirk)
     teeth_gap = 0.13 * max(0.0, face.smile - 0.35) / 0.65
     opening = max(0.26 * face.mouth_open, teeth_gap)
     upper_inner, lower_inner = line - 0.12 * opening * bow, line + opening * bow
@@ -74,27 +63,14 @@ def draw_mouth(canvas: Canvas, face: Face) -> None:
     else:
         canvas.stroke([np.stack([mouth_x, line], axis=1)], lips * (0.45, 0.35, 0.36), 0.026, "face")
     if face.tongue:
-        tongue = curve(
-            [
-                (-0.13, middle + 0.04),
-                (0.13, middle + 0.04),
-                (0.15, middle + 0.26),
-                (0, middle + 0.36),
-                (-0.15, middle + 0.26),
-            ],
-            closed=True,
-        )
-        canvas.fill(tongue, (226, 96, 110), "face")
+        tongue = np.array([(-0.13, 0.04), (0.13, 0.04), (0.15, 0.26), (0, 0.36), (-0.15, 0.26)]) + (0, middle)
+        canvas.fill(curve(tongue, closed=True), (226, 96, 110), "face")
         canvas.stroke([np.array([(0, middle + 0.08), (0, middle + 0.26)])], (176, 60, 76), 0.025, "face")
     for side, strength in ((-1, face.smile), (1, max(face.smile, face.smirk))):
         if strength > 0.4:
             end = np.array((mouth_x[-1 if side > 0 else 0], line[-1 if side > 0 else 0]))
-            canvas.stroke(
-                [curve([end + (side * 0.03, -0.06), end + (side * 0.06, 0.0), end + (side * 0.03, 0.06)])],
-                face.skin_colour * (0.66, 0.56, 0.54),
-                0.024,
-                "face",
-            )
+            dimple = curve(end + mirror([(0.03, -0.06), (0.06, 0.0), (0.03, 0.06)], side))
+            canvas.stroke([dimple], face.skin_colour * (0.66, 0.56, 0.54), 0.024, "face")
 
 
 def draw_beard(canvas: Canvas, face: Face, over_mouth: bool) -> None:
@@ -105,21 +81,8 @@ def draw_beard(canvas: Canvas, face: Face, over_mouth: bool) -> None:
     patches = []
     if over_mouth and (face.mustache or face.beard or (face.goatee and face.detail % 2)):
         droop = 0.05 - 0.07 * face.smile
-        patches.append(
-            curve(
-                [
-                    (0, 0.66),
-                    (-0.2, 0.70),
-                    (-0.42, 0.84 + droop),
-                    (-0.22, 0.83),
-                    (0, 0.81),
-                    (0.22, 0.83),
-                    (0.42, 0.84 + droop),
-                    (0.2, 0.70),
-                ],
-                closed=True,
-            )
-        )
+        left, right = ([(x * 0.2, 0.70), (x * 0.42, 0.84 + droop), (x * 0.22, 0.83)] for x in (-1, 1))
+        patches.append(curve([(0, 0.66), *left, (0, 0.81), *right[::-1]], closed=True))
     if not over_mouth and face.beard:
         heights, widths = shape_outline(face)
         right = np.stack([widths, heights], axis=1)[4:-1] * (1.0, 1.0)
@@ -127,20 +90,8 @@ def draw_beard(canvas: Canvas, face: Face, over_mouth: bool) -> None:
         inner = [(-0.70, 0.48), (-0.48, 0.70), (0.0, 0.70), (0.48, 0.70), (0.70, 0.48)]
         patches.append(curve(np.concatenate([outer, inner]), closed=True))
     elif not over_mouth and face.goatee:
-        patches.append(
-            curve(
-                [
-                    (-0.24, 1.06),
-                    (0, 1.02),
-                    (0.24, 1.06),
-                    (0.27, chin - 0.1),
-                    (0.13, chin + 0.13),
-                    (-0.13, chin + 0.13),
-                    (-0.27, chin - 0.1),
-                ],
-                closed=True,
-            )
-        )
+        right = [(0.24, 1.06), (0.27, chin - 0.1), (0.13, chin + 0.13)]
+        patches.append(curve([(-0.24, 1.06), (0, 1.02), *right, (-0.13, chin + 0.13), (-0.27, chin - 0.1)], closed=True))
     if not over_mouth and face.sideburns:
         edge = shape_outline(face)[1][4]
         burn = [(edge - 0.17, -0.35), (edge + 0.02, -0.35), (edge, 0.40), (edge - 0.08, 0.56), (edge - 0.20, 0.40)]
@@ -148,9 +99,8 @@ def draw_beard(canvas: Canvas, face: Face, over_mouth: bool) -> None:
             canvas.fill(mirror(burn, side), colour)
     for patch in patches:
         canvas.fill(patch, colour, "face" if over_mouth else "head")
-        starts = patch[random.integers(0, len(patch), 40)] * random.uniform(0.86, 1.0, (40, 1)) + (
-            0,
-            0.1 * (not over_mouth),
+        starts = patch[random.integers(0, len(patch), 40)] * random.uniform(0.86, 1.0, (40, 1)) + (0, 0.1 * (not over_mouth))
+        ends = starts + np.stack([random.normal(0, 0.03, 40), np.full(40, 0.08)], axis=1)
+        canvas.stroke(
+            np.stack([starts, ends], axis=1), mix(colour, (150, 140, 130), 0.25), 0.014, "face" if over_mouth else "head"
         )
-        hairs = [np.stack([start, start + (random.normal(0, 0.03), 0.08)]) for start in starts]
-        canvas.stroke(hairs, mix(colour, (150, 140, 130), 0.25), 0.014, "face" if over_mouth else "head")

@@ -1,31 +1,17 @@
-"""The people of each dataset: one function a dataset draws the record of one picture.
+"""The people of each dataset.
 
-The trap this prevents: one mould for four datasets. Selfies show telephones and mirrors, celebrities come back in
-several pictures, actors are cropped close in old films, webcam recordings repeat one person, one room and one light.
+Selfies show telephones and mirrors, celebrities come back in several images, actors are cropped close in old films, webcam
+recordings repeat one person, one room and one light.
 """
 
 from dataclasses import replace
 
 import numpy as np
 
-from facekit.datasets.celeba import ATTRIBUTES
-from facekit.synthetic.populations import (
-    choose,
-    describe_face,
-    draw_person,
-    draw_years,
-    dress_person,
-    express,
-    pose_person,
-)
+from facekit.data.readers import celeba, selfie
+from facekit.synthetic.populations import choose, describe_face, draw_person, draw_years, dress_person, express, pose_person
 from facekit.synthetic.traits import Face
 
-SELFIE_COLUMNS = """
-partial_faces is_female baby child teenager youth middle_age senior white black asian oval_face round_face heart_face
-smiling mouth_open frowning wearing_glasses wearing_sunglasses wearing_lipstick tongue_out duck_face black_hair
-blond_hair brown_hair red_hair curly_hair straight_hair braid_hair showing_cellphone using_earphone using_mirror
-braces wearing_hat harsh_lighting dim_lighting
-""".split()
 SMILE_LABELS = ("NOT smile", "positive smile", "negative smile")
 
 _SELFIE_AGES = {"baby": 0.04, "child": 0.08, "teenager": 0.26, "youth": 0.46, "middle_age": 0.11, "senior": 0.05}
@@ -58,31 +44,25 @@ def draw_selfie(random: np.random.Generator) -> Face:
 
 
 def label_selfie(random: np.random.Generator, face: Face) -> list[int]:
-    """Return the 36 attributes as -1, 0 or 1; 0 stands for what the annotators left open, a few percent of the rows."""
+    """Return the 36 attributes as -1, 0 or 1; 0 is what the annotators were not sure of, in a few percent of the rows."""
     traits = describe_face(face)
-    values = {name: 1 if traits[name] else -1 for name in SELFIE_COLUMNS}
+    values = {name: 1 if traits[name] else -1 for name in selfie.ATTRIBUTES}
     if random.random() < 0.04:
-        open_names = (SELFIE_COLUMNS[1:2], SELFIE_COLUMNS[2:8], SELFIE_COLUMNS[8:11], SELFIE_COLUMNS[11:14])[
-            int(random.integers(4))
-        ]
-        values |= dict.fromkeys(open_names, 0)
+        first, last = ((1, 2), (2, 8), (8, 11), (11, 14))[int(random.integers(4))]  # sex, age, skin or shape
+        values |= dict.fromkeys(selfie.ATTRIBUTES[first:last], 0)
     return list(values.values())
 
 
 def draw_celebrity(random: np.random.Generator) -> Face:
-    """Draw what stays with a celebrity in all pictures."""
+    """Draw what stays with a celebrity in all images."""
     female = bool(random.random() < 0.58)
     years = draw_years(random, {"teenager": 0.05, "youth": 0.60, "middle_age": 0.27, "senior": 0.08})
-    return draw_person(
-        random,
-        female=female,
-        years=years,
-        skin=choose(random, {"white": 0.68, "black": 0.12, "asian": 0.12, "brown": 0.08}),
-    )
+    skin = choose(random, {"white": 0.68, "black": 0.12, "asian": 0.12, "brown": 0.08})
+    return draw_person(random, female=female, years=years, skin=skin)
 
 
 def photograph_celebrity(random: np.random.Generator, person: Face) -> Face:
-    """Draw one picture's record of a celebrity: other clothes, expression and light, and at times another hairdo."""
+    """Draw the record of one image of a celebrity: other clothes, expression and light, and at times another hairdo."""
     face = pose_person(random, dress_person(random, person), scale=0.56, spread=0.55)
     face = replace(face, shift_y=face.shift_y + 0.05, blur=6.0 + 14 * random.random() if random.random() < 0.06 else face.blur)
     if person.hair_length == "long" and random.random() < 0.3:
@@ -96,14 +76,8 @@ def label_celebrity(random: np.random.Generator, face: Face) -> list[int]:
     "Attractive" and "Young" are the annotators' words, not facts about people; here they follow traits plus noise.
     """
     traits = describe_face(face)
-    liking = (
-        0.5 * face.makeup
-        + 0.4 * (face.years < 38)
-        + 0.3 * face.female
-        - 0.5 * face.chubby
-        - 0.3 * face.bags
-        - 0.2 * bool(face.glasses)
-    )
+    liking = 0.5 * face.makeup + 0.4 * (face.years < 38) + 0.3 * face.female
+    liking -= 0.5 * face.chubby + 0.3 * face.bags + 0.2 * bool(face.glasses)
     values = {
         "5_o_Clock_Shadow": face.stubble,
         "Arched_Eyebrows": traits["arched_eyebrows"],
@@ -146,7 +120,7 @@ def label_celebrity(random: np.random.Generator, face: Face) -> list[int]:
         "Wearing_Necktie": face.necktie,
         "Young": face.years + random.normal(0, 4) < 42,
     }
-    return [1 if values[name] else -1 for name in ATTRIBUTES]
+    return [1 if values[name] else -1 for name in celeba.ATTRIBUTES]
 
 
 def draw_actor(random: np.random.Generator) -> Face:
@@ -168,12 +142,8 @@ def draw_actor(random: np.random.Generator) -> Face:
 def draw_webcam_person(random: np.random.Generator) -> Face:
     """Draw one webcam recording: a person, a room, a light, glasses or a headset that stay for all its frames."""
     female = bool(random.random() < 0.35)
-    person = draw_person(
-        random,
-        female=female,
-        years=float(random.uniform(18, 58)),
-        skin=choose(random, {"asian": 0.8, "white": 0.12, "brown": 0.08}),
-    )
+    years, skin = float(random.uniform(18, 58)), choose(random, {"asian": 0.8, "white": 0.12, "brown": 0.08})
+    person = draw_person(random, female=female, years=years, skin=skin)
     face = pose_person(random, dress_person(random, person), scale=0.80, spread=0.7)
     return replace(
         face,
@@ -203,8 +173,21 @@ def film_webcam(random: np.random.Generator, person: Face, shown: str) -> Face:
         pitch=float(np.clip(person.pitch + random.normal(0, 7), -12, 12)),
         scale=scale,
         shift_x=person.shift_x + float(random.normal(0, 0.045)),
-        # The mouth stays in the picture: without it, no label can be told.
+        # The mouth stays in the image: without it, no label could be seen.
         shift_y=min(person.shift_y + float(random.normal(0, 0.045)), 0.45 - 0.52 * scale),
         eyes_closed=1.0 if random.random() < 0.1 else 0.0,
         gaze=face.gaze if face.smirk else float(np.clip(random.normal(0, 0.4), -1, 1)),
     )
+
+
+def draw_anyone(random: np.random.Generator) -> Face:
+    """Draw a record from one of the four datasets' populations, selfies most often."""
+    source = choose(random, {"selfie": 0.4, "celeba": 0.25, "webcam": 0.25, "actor": 0.1})
+    if source == "selfie":
+        return draw_selfie(random)
+    if source == "celeba":
+        return photograph_celebrity(random, draw_celebrity(random))
+    if source == "actor":
+        return draw_actor(random)
+    shown = choose(random, dict(zip(SMILE_LABELS, (0.4, 0.25, 0.35), strict=True)))
+    return film_webcam(random, draw_webcam_person(random), shown)

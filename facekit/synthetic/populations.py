@@ -1,7 +1,4 @@
-"""Who is drawn: people with traits that go together as in the datasets, and labels that follow the traits, plus noise.
-
-The trap this prevents: sample labels that cannot be learnt, or that are learnt without error. Popularity, age class
-and smile class depend on visible traits by the constants below, and on noise that nobody can see.
+"""Who is drawn: people whose traits go together as in the datasets, and a popularity that follows the traits, plus noise.
 
 The words for sex and skin are those of the datasets' columns; no label here depends on skin.
 """
@@ -31,9 +28,11 @@ POPULARITY_EFFECTS = {
     "harsh_lighting": -0.35,
     "dim_lighting": -0.35,
 }
+# Attributes that depend on no other trait, and popularity not on them; the rest correlates with something.
+POPULARITY_INDEPENDENT = ("oval_face", "round_face", "heart_face", "wearing_hat")
 # An actor's class is cut from the years that are drawn plus this much normal noise.
 AGE_NOISE_YEARS = 4.0
-# So many FaceHack pictures carry the expression of another class than their label.
+# So many FaceHack images carry the expression of another class than their label.
 SMILE_LABEL_NOISE = 0.05
 
 _HAIR_SHARES = {
@@ -48,20 +47,14 @@ _FORM_SHARES = {
     "brown": {"straight": 0.50, "wavy": 0.28, "curly": 0.12, "braid": 0.10},
     "black": {"straight": 0.22, "wavy": 0.08, "curly": 0.48, "braid": 0.22},
 }
-_YEARS = {
-    "baby": (0.3, 2.8),
-    "child": (3.5, 11),
-    "teenager": (13, 19.5),
-    "youth": (20, 35),
-    "middle_age": (38, 59),
-    "senior": (62, 85),
-}
+_YEARS = {"baby": (0.3, 2.8), "child": (3.5, 11), "teenager": (13, 19.5), "youth": (20, 35)}
+_YEARS |= {"middle_age": (38, 59), "senior": (62, 85)}
 
 
 def choose(random: np.random.Generator, shares: Mapping[str, float]) -> str:
     """Return one key, drawn in proportion to its value."""
-    weights = np.array(list(shares.values()), float)
-    return list(shares)[int(random.choice(len(weights), p=weights / weights.sum()))]
+    bounds = np.cumsum(list(shares.values()))
+    return list(shares)[int(np.searchsorted(bounds / bounds[-1], random.random(), side="right"))]
 
 
 def draw_years(random: np.random.Generator, shares: Mapping[str, float]) -> float:
@@ -70,7 +63,7 @@ def draw_years(random: np.random.Generator, shares: Mapping[str, float]) -> floa
 
 
 def draw_person(random: np.random.Generator, *, female: bool, years: float, skin: str) -> Face:
-    """Draw what stays with a person from picture to picture, with traits that go together."""
+    """Draw what stays with a person from image to image, with traits that go together."""
 
     def happens(chance: float) -> bool:
         return bool(random.random() < chance)
@@ -149,7 +142,7 @@ def dress_person(random: np.random.Generator, face: Face) -> Face:
 
 
 def pose_person(random: np.random.Generator, face: Face, *, scale: float, spread: float = 1.0) -> Face:
-    """Draw how the picture is taken: where the head stands and how it turns, the light, the lens."""
+    """Draw how the image is taken: where the head is and how it turns, the light, the lens."""
     return replace(
         face,
         scale=float(scale * np.exp(random.normal(0, 0.10 * spread))),
@@ -167,49 +160,31 @@ def pose_person(random: np.random.Generator, face: Face, *, scale: float, spread
 
 
 def express(random: np.random.Generator, face: Face, expression: str) -> Face:
-    """Give the face an expression, with a strength that varies.
-
-    Args:
-        random: the source of chance.
-        face: to be changed.
-        expression: "neutral", "smile", "mocking", "frown", "open", "tongue" or "duck".
-    """
-    changes: dict[str, float | bool] = {
-        "smile": 0.0,
-        "smirk": 0.0,
-        "frown": 0.0,
-        "mouth_open": 0.0,
-        "tongue": False,
-        "duck": False,
-    }
+    """Give the face an expression of varying strength: neutral, smile, mocking, frown, open, tongue or duck."""
+    changes: dict[str, float | bool] = dict.fromkeys(("smile", "smirk", "frown", "mouth_open"), 0.0)
+    changes |= {"tongue": False, "duck": False}
     strength = float(np.clip(random.normal(0.78, 0.18), 0.15, 1.0))
     if expression == "neutral":
         changes["smile"] = float(np.clip(random.normal(0.06, 0.09), 0, 0.3))
     elif expression == "smile":
         changes |= {"smile": strength, "mouth_open": float(random.random() < 0.3) * float(random.uniform(0.2, 0.9))}
     elif expression == "mocking":
-        changes |= {
-            "smirk": strength,
-            "smile": float(random.uniform(0, 0.15)),
-            "gaze": float(random.uniform(-0.9, 0.9)),
-        }
+        smile, gaze = float(random.uniform(0, 0.15)), float(random.uniform(-0.9, 0.9))
+        changes |= {"smirk": strength, "smile": smile, "gaze": gaze}
     elif expression == "frown":
         changes["frown"] = strength
     elif expression == "open":
         changes["mouth_open"] = float(random.uniform(0.4, 1.0))
     elif expression == "tongue":
-        changes |= {
-            "tongue": True,
-            "mouth_open": float(random.uniform(0.35, 0.7)),
-            "smile": float(random.uniform(0, 0.3)),
-        }
+        opening, smile = float(random.uniform(0.35, 0.7)), float(random.uniform(0, 0.3))
+        changes |= {"tongue": True, "mouth_open": opening, "smile": smile}
     elif expression == "duck":
         changes["duck"] = True
     return replace(face, **changes)
 
 
 def describe_face(face: Face) -> dict[str, bool]:
-    """Return every trait that can be seen in the picture by its name: the labels for training on drawn faces."""
+    """Return every trait that can be seen in the image by its name: the labels for training on synthetic faces."""
     hairy = face.baldness != "bald" and face.years >= 1.5
     partial = abs(face.shift_x) + 0.42 * face.scale > 0.5
     return {

@@ -1,7 +1,7 @@
-"""What can be said about one drawn face: a dataclass of traits, and the colours that its words stand for.
+"""What can be said about one synthetic face: a dataclass of traits, and the colours that its words stand for.
 
-The trap this prevents: a label that no pixel shows. Whatever a dataset's row says about a face is read from the same
-record that the drawing is made from. The words for skin and sex are the datasets' labels, not facts about people.
+A dataset's row and the drawing are both made from this record, so no label is without its pixels. The words for skin and
+sex are the datasets' labels, not facts about people.
 """
 
 from dataclasses import dataclass
@@ -33,7 +33,7 @@ IRIS = {"brown": (84, 50, 28), "blue": (82, 134, 180), "green": (98, 128, 78), "
 
 @dataclass(frozen=True)
 class Face:
-    """The traits of one picture of a face; the defaults are a plain young adult in good light."""
+    """The traits of one image of a face; the defaults are a plain young adult in good light."""
 
     # Who.
     female: bool = True
@@ -86,20 +86,20 @@ class Face:
     duck: bool = False
     eyes_closed: float = 0.0
     gaze: float = 0.0  # -1 left to 1 right
-    # Pose: shifts as a share of the picture, scale as the face's width over the picture's, angles in degrees.
+    # Pose: shifts as a fraction of the image, scale as the face's width over the image's, angles in degrees.
     shift_x: float = 0.0
     shift_y: float = 0.0
     scale: float = 0.46
     roll: float = 0.0
     yaw: float = 0.0
     pitch: float = 0.0
-    # The picture.
+    # The image.
     lighting: str = ""  # "harsh", "dim" or neither
     light_side: float = 0.3  # -1 from the left to 1 from the right
     cast: tuple[float, float, float] = (1.0, 1.0, 1.0)
     backdrop: int = 0  # seed of the background and the clothes
     detail: int = 0  # seed of single hairs and the like
-    blur: float = 0.0  # sigma in thousandths of the picture's width
+    blur: float = 0.0  # sigma in thousandths of the image's width
     noise: float = 2.0  # standard deviation in grey levels
     grey: bool = False
 

@@ -1,0 +1,73 @@
+"""Where the project, its cache and the paths in its parameters are, whatever the working folder.
+
+papermill runs a notebook in the caller's folder, nbval in the notebook's; so relative paths start at the project's root.
+"""
+
+import hashlib
+import json
+import os
+from pathlib import Path
+
+CACHE = ".facekit"
+
+
+def project_root() -> Path:
+    """Return the folder that holds notebooks/, data_manifests/ and reports/."""
+    return Path(__file__).resolve().parent.parent
+
+
+def resolve(path: str | os.PathLike) -> Path:
+    """Return an absolute path.
+
+    Args:
+        path: a relative one starts at the project's root, `~` at the user's home, and `.facekit/` at the cache folder.
+    """
+    path = Path(path).expanduser()
+    if path.parts[:1] == (CACHE,):
+        return _cache_root().joinpath(*path.parts[1:])
+    return (project_root() / path).resolve()
+
+
+def cache_folder(*parts: str) -> Path:
+    """Return, and make, a folder for what can be made again: synthetic data, decoded images, features, fits.
+
+    It is `.facekit/` in the project, or the folder that the environment variable FACEKIT_CACHE names.
+    """
+    folder = _cache_root().joinpath(*parts)
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _cache_root() -> Path:
+    return (project_root() / Path(os.environ.get("FACEKIT_CACHE") or CACHE).expanduser()).resolve()
+
+
+def build_key(**parts) -> str:
+    """Return 16 hex digits that stand for `parts`: the name under which a result is cached and found again.
+
+    Args:
+        parts: values that JSON can hold; whatever changes the result belongs in here.
+
+    >>> build_key(seed=0, size=[96, 96]) == build_key(size=[96, 96], seed=0)
+    True
+    """
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def hash_file(path: str | os.PathLike) -> str:
+    """Return the sha256 of a file's bytes, in hex."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_text(path: str | os.PathLike, text: str) -> Path:
+    """Write a file in one step, so that no reader ever finds half of it, and return its path."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.part")
+    try:
+        unfinished.write_text(text, encoding="utf-8", errors="backslashreplace")
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+    return path

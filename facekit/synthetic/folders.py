@@ -1,0 +1,45 @@
+"""Folders that are there whole or not at all."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from filelock import FileLock
+
+from facekit.errors import DataError
+
+MARKER = "facekit.json"  # says in each folder what it is
+
+
+def write_folder(target: Path, write: Callable[[Path], None], is_whole: Callable[[Path], bool]) -> bool:
+    """Write a folder in one step, unless it is there; a second process waits, and finds it there.
+
+    Args:
+        target: the folder; one that is not whole is replaced.
+        write: fills the hidden folder that becomes the target.
+        is_whole: whether the target is there as it should be; raises a DataError where it must not be replaced.
+
+    Returns:
+        Whether it was written now.
+
+    Raises:
+        DataError: it could not be written; nothing of it is left.
+    """
+    hidden = target.parent / f".{target.name}.partial"
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(target.parent / f".{target.name}.lock"):
+            if is_whole(target):
+                return False
+            shutil.rmtree(hidden, ignore_errors=True)  # what a killed process left
+            hidden.mkdir()
+            try:
+                write(hidden)
+                if target.exists():
+                    shutil.rmtree(target)
+                hidden.rename(target)
+            finally:
+                shutil.rmtree(hidden, ignore_errors=True)
+    except OSError as error:
+        raise DataError(f"{target} could not be written: {error}", hint="nothing of it was left") from error
+    return True
