@@ -17,21 +17,23 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 
 def measure_step(size: int, steps: int, batch_size: int = 32) -> float:
-    """Return the median seconds of a step that trains all of MobileNet on random pictures."""
+    """Return the median seconds of a step that trains all of MobileNet on random images."""
+    import keras
     import numpy as np
 
-    from facekit import models, training
+    from facekit.models import backbones
 
-    heads = (models.Head("attributes", "multi-label", tuple(f"attribute {number}" for number in range(40))),)
-    model = models.build_model(models.ModelSpec("MobileNet", (size, size), heads))
-    training.compile_model(model, heads, training.FitSettings(1), steps=steps)
+    base = backbones.build("MobileNet", (size, size))
+    outputs = keras.layers.Dense(40, "sigmoid")(keras.layers.GlobalAveragePooling2D()(base.output))
+    model = keras.Model(base.input, outputs)
+    model.compile("adamw", "binary_crossentropy")
     rng = np.random.default_rng(0)
-    pictures = rng.uniform(-1, 1, (batch_size, size, size, 3)).astype(np.float32)
-    targets = {"attributes": rng.integers(0, 2, (batch_size, 40)).astype(np.float32)}
+    images = rng.uniform(0, 255, (batch_size, size, size, 3)).astype(np.float32)
+    targets = rng.integers(0, 2, (batch_size, 40)).astype(np.float32)
     seconds = []
     for _ in range(3 + steps):  # the first ones trace the graph and fill caches
         started = time.perf_counter()
-        model.train_on_batch(pictures, targets)
+        model.train_on_batch(images, targets)
         seconds.append(time.perf_counter() - started)
     return float(np.median(seconds[3:]))
 
@@ -39,7 +41,7 @@ def measure_step(size: int, steps: int, batch_size: int = 32) -> float:
 def main() -> None:
     """Measure both, each in a process of its own."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--size", type=int, default=96, help="side of the pictures in pixels")
+    parser.add_argument("--size", type=int, default=96, help="side of the images in pixels")
     parser.add_argument("--steps", type=int, default=20, help="steps that are measured")
     parser.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -50,7 +52,7 @@ def main() -> None:
         command = [sys.executable, __file__, "--here", f"--size={arguments.size}", f"--steps={arguments.steps}"]
         environment = os.environ | {"TF_ENABLE_ONEDNN_OPTS": chosen, "TF_CPP_MIN_LOG_LEVEL": "3"}
         done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True)
-        print(f"{name}: {float(done.stdout):.3f} s a step of 32 pictures of {arguments.size}x{arguments.size}")
+        print(f"{name}: {float(done.stdout):.3f} s a step of 32 images of {arguments.size}x{arguments.size}")
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ Run it as `python benchmarks/selfie_memory.py`. It draws the selfies where they 
 runs `selfie-auxiliary` on them at 200 pixels, so that frozen MobileNet features are extracted and heads are fitted, and
 then 20 training steps of ResNet50 at 200 pixels with the first 30 layers frozen. While either runs, the resident memory
 of all its processes is added up again and again: the command, the kernel, and whatever they start. Beside it stands the
-sum with the pages of the cache's files: the pictures are read through a memory map, and the system drops such pages as
+sum with the pages of the cache's files: the images are read through a memory map, and the system drops such pages as
 soon as somebody needs the room. `--count 2000` gives an impression in minutes. Linux or Windows, where a process says what
 it has mapped.
 """
@@ -67,35 +67,33 @@ def list_children(process: psutil.Process) -> list[psutil.Process]:
 
 
 def train_steps(folder: Path, steps: int, size: int) -> None:
-    """Train ResNet50 with two dense layers of 1,024 on the first pictures of a folder of selfies."""
+    """Train ResNet50 with two dense layers of 1,024 on the first images of a folder of selfies."""
+    import keras
     import numpy as np
+    from keras import layers
 
-    from facekit import backbones, datasets, models, training
-    from facekit.batches import Batches
-    from facekit.images import read_pictures
+    from facekit.data import images, tables
+    from facekit.data.batches import Batches
+    from facekit.models import backbones
 
-    table = datasets.read_dataset("selfie", folder).table.iloc[: steps * BATCH_SIZE]
-    pictures = read_pictures(folder, table["path"], (size, size))
-    heads = (models.Head("third", "multi-class", ("Poor", "Average", "Great")),)
-    dense = (models.Dense(1024), models.Dense(1024))
-    spec = models.ModelSpec("ResNet50", (size, size), heads, dense=dense, frozen_layers=30, frozen_batchnorm="batch")
-    model = models.build_model(spec)
+    table = tables.read_dataset("selfie", folder).table.iloc[: steps * BATCH_SIZE]
     targets = np.eye(3, dtype=np.float32)[np.arange(len(table)) % 3]
     rows = np.arange(steps * BATCH_SIZE) % len(table)
-
-    def preprocess(batch):
-        return backbones.preprocess_pictures("ResNet50", batch)
-
-    part = Batches(pictures, rows, {"third": targets[rows]}, preprocess, BATCH_SIZE, seed=0)
-    training.compile_model(model, heads, training.FitSettings(1, 1e-4), steps=len(part))
-    model.fit(part.stream(), shuffle=False, verbose=0)
+    train = Batches(images.read_images(folder, table["path"], (size, size)), targets, rows, batch_size=BATCH_SIZE, seed=0)
+    base = backbones.build("ResNet50", (size, size), frozen_layers=30, frozen_batchnorm="batch")
+    x = layers.GlobalAveragePooling2D()(base.output)
+    for _ in range(2):
+        x = layers.Dense(1024, "relu")(x)
+    model = keras.Model(base.input, layers.Dense(3, "softmax")(x))
+    model.compile("adam", "categorical_crossentropy")
+    model.fit(train, verbose=0)
 
 
 def main() -> None:
     """Draw what is missing, run both and print their peaks; the exit status is 1 where the notebook's is too high."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--count", type=int, default=UCF_SELFIE, help="selfies to draw and use")
-    parser.add_argument("--size", type=int, default=200, help="side of the pictures that the networks see, in pixels")
+    parser.add_argument("--size", type=int, default=200, help="side of the images that the networks see, in pixels")
     parser.add_argument("--steps", type=int, default=20, help="training steps of ResNet50; 0 leaves them out")
     parser.add_argument("--only-steps", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -104,8 +102,8 @@ def main() -> None:
         return
     if not hasattr(psutil.Process, "memory_maps"):
         raise SystemExit("a process does not say here what it has mapped: run this on Linux or Windows")
-    from facekit.folders import cache_folder
-    from facekit.synthetic import write_sample
+    from facekit.paths import cache_folder
+    from facekit.synthetic.layouts import write_sample
 
     started = time.monotonic()
     cache = cache_folder()
@@ -117,7 +115,7 @@ def main() -> None:
         command = [*facekit, "run", "selfie-auxiliary", "--out", reports, "--set"]
         peak, mapped, seconds = measure_command([*command, *(f"{name}={value}" for name, value in settings.items())], cache)
     what = f"selfie-auxiliary, {arguments.count:,} selfies at {arguments.size} px"
-    limit = f"at most {LIMIT_MB:,} MiB is asked; {mapped:,} MiB with the pages of mapped pictures"
+    limit = f"at most {LIMIT_MB:,} MiB is asked; {mapped:,} MiB with the pages of mapped images"
     print(f"{what}: peak {peak:,} MiB in {seconds:.0f} s ({limit})", flush=True)
     if arguments.steps:
         options = [f"--steps={arguments.steps}", f"--size={arguments.size}"]

@@ -1,0 +1,1 @@
+"""Datasets as tables, images and batches."""

@@ -1,0 +1,218 @@
+"""Equal and near-duplicate images, and who is in two splits: what would make a test value measure memory.
+
+Files are compared by digest, images by perceptual hash: 64 bits of their coarse structure, of which a resized or recompressed
+copy changes few.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import imagehash
+import numpy as np
+import pandas as pd
+from filelock import FileLock
+from PIL import Image
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from facekit.data.images import DECODER_VERSION, LARGE, decode_image, read_bytes, resize_image
+from facekit.errors import DataError, ParameterError
+from facekit.paths import build_key, cache_folder, write_text
+from facekit.progress import track
+
+NEAR = 2  # differing bits of 64 up to which two images count as the same scene
+NAMED = 20  # audit_splits names so many of each kind; the counts are of all
+SPLITS = ("train", "validation", "test")
+# Elements of one block of the distance matrix: 16 MB of exclusive-ors, where all of 26,542 x 26,542 would be 5.6 GB.
+_BLOCK = 2_000_000
+
+
+def hash_images(root: str | os.PathLike, paths: Sequence[str], *, workers: int = 2) -> pd.DataFrame:
+    """Read every image once and note its digest, its perceptual hash and its size; what was noted before is not read again.
+
+    Args:
+        root: the folder that `paths`, n of them, are relative to.
+        workers: threads that read.
+
+    Returns:
+        n rows in the order of `paths`: path, digest (sha256 of the file, 64 hex digits), phash (uint64), width and height
+        (pixels, upright).
+
+    Raises:
+        ImageError: the first file that is no image, or is broken.
+    """
+    root, paths = Path(root), [str(path) for path in paths]
+    file = cache_folder("hashes") / f"{DECODER_VERSION}-{build_key(root=str(root.resolve()))}.json"
+    with FileLock(file.with_suffix(".lock")):
+        known = json.loads(file.read_text()) if file.exists() else {}
+        states = {path: _read_state(root / path) for path in paths}
+        missing = [path for path, state in states.items() if path not in known or known[path][:2] != state]
+        if missing:
+            with ThreadPoolExecutor(max(1, workers)) as pool:
+                rows = track(pool.map(lambda path: _hash(root / path), missing), "hashing images", len(missing))
+                known |= {path: states[path] + row for path, row in zip(missing, rows, strict=True)}
+            write_text(file, json.dumps(known))
+    digests, phashes, widths, heights = zip(*(known[path][2:] for path in paths), strict=True) if paths else ((),) * 4
+    numbers = {"phash": np.array(phashes, np.uint64), "width": np.array(widths, int), "height": np.array(heights, int)}
+    return pd.DataFrame({"path": paths, "digest": np.array(digests, object)} | numbers)
+
+
+def find_groups(hashes: pd.DataFrame, distance: int | None = NEAR) -> np.ndarray:
+    """Number the groups of images that must stay in one split.
+
+    Neighbours of neighbours are in one group, so a wide distance chains a whole dataset together.
+
+    Args:
+        hashes: what `hash_images` returns, n rows.
+        distance: bits, 0 to 64, by which neighbours may differ; None joins byte-identical files only.
+
+    Returns:
+        int64 (n,), numbered from 0 in the order in which groups first appear.
+
+    >>> hashes = pd.DataFrame({"digest": ["a", "b", "a", "c"], "phash": np.array([0, 7, 0, 8 + 7], np.uint64)})
+    >>> find_groups(hashes).tolist(), find_groups(hashes, None).tolist()
+    ([0, 1, 0, 1], [0, 1, 0, 2])
+    """
+    if distance is None:
+        return pd.factorize(hashes["digest"])[0].astype(np.int64)
+    if not 0 <= distance <= 64:
+        raise ParameterError(f"distance {distance}", expected="0 to 64 differing bits")
+    # Equal files have equal hashes, so the distinct hashes are enough; a thousand black images are then one point.
+    distinct, member = np.unique(hashes["phash"].to_numpy(np.uint64), return_inverse=True)
+    near = [np.stack(np.nonzero(block <= distance)) + [[start], [0]] for start, block in _measure(distinct, distinct)]
+    first, second = np.concatenate(near, axis=1) if near else np.empty((2, 0), int)
+    graph = coo_array((np.ones(len(first), bool), (first, second)), shape=(len(distinct),) * 2)
+    return pd.factorize(connected_components(graph, directed=False)[1][member])[0].astype(np.int64)
+
+
+def find_nearest(phash_a: Sequence[int], phash_b: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+    """Find for each image of b the image of a that looks most like it.
+
+    Args:
+        phash_a: uint64 (m,), at least one.
+        phash_b: uint64 (n,).
+
+    Returns:
+        distance: int (n,), differing bits, 0 to 64; index: int (n,), the first such row of a.
+
+    >>> [each.tolist() for each in find_nearest([0, 15], [1, 7])]
+    [[1, 1], [0, 1]]
+    """
+    phash_a, phash_b = np.asarray(phash_a, np.uint64), np.asarray(phash_b, np.uint64)
+    distance, index = np.empty(len(phash_b), int), np.empty(len(phash_b), int)
+    for start, block in _measure(phash_b, phash_a):
+        rows = slice(start, start + len(block))
+        index[rows] = block.argmin(axis=1)
+        distance[rows] = block.min(axis=1)
+    return distance, index
+
+
+def audit_splits(table: pd.DataFrame, hashes: pd.DataFrame, target: str | None = None) -> dict[str, Any]:
+    """Say which images, people and labels of a split are not what a fair test needs.
+
+    Args:
+        table: columns path, split and group, and the target's; rows whose split is empty are in no split.
+        hashes: what `hash_images` returns, for all paths of the table or more.
+        target: the column whose values must agree within equal files, or None.
+
+    Returns:
+        Plain numbers, fit for JSON: images (rows); duplicate_groups (groups of byte-identical files); duplicate_images (files
+        in them); cross_split_duplicates (such groups in two splits or more); cross_split_near_duplicates (images of a later
+        split with one of an earlier split within NEAR bits, equal ones included); cross_split_identities (values of `group`
+        in two splits or more); conflicting_labels (groups of equal files with two values of `target`, None without a target);
+        named (for each kind the first NAMED, as lists of paths; for identities, the values of `group`).
+
+    Raises:
+        DataError: a path of the table has no hash, or a split has another name.
+    """
+    table = _join(table, hashes)
+    equal = table[table.digest.duplicated(keep=False)].groupby("digest", sort=False)
+    split = table[table.split != ""]
+    splits_of_group = split.groupby("group", sort=False).split.nunique()
+    named = {
+        "cross_split_duplicates": [list(rows.path) for _, rows in equal if rows.split[rows.split != ""].nunique() > 1],
+        "cross_split_near_duplicates": _name_near(split),
+        "cross_split_identities": splits_of_group.index[splits_of_group > 1].tolist(),
+    }
+    if target is not None:
+        named["conflicting_labels"] = [list(rows.path) for _, rows in equal if rows[target].nunique() > 1]
+    return {
+        "images": len(table),
+        "duplicate_groups": equal.ngroups,
+        "duplicate_images": int(equal.size().sum()),
+        "conflicting_labels": None,
+        **{kind: len(found) for kind, found in named.items()},
+        "named": {kind: found[:NAMED] for kind, found in named.items()},
+    }
+
+
+def digest(table: pd.DataFrame, hashes: pd.DataFrame) -> dict[str, str]:
+    """Return what stands for the data: equal digests, equal rows and equal images.
+
+    Args:
+        table: path, split, group and the targets; the order of its rows counts.
+        hashes: what `hash_images` returns, for all paths of the table or more.
+
+    Returns:
+        `table` and `images`: sha256, 64 hex digits each.
+    """
+    digests = _join(table, hashes)["digest"]
+    lines = sorted({f"{path} {value}" for path, value in zip(table["path"], digests, strict=True)})
+    texts = {"table": table.to_csv(index=False, lineterminator="\n"), "images": "\n".join(lines)}
+    return {name: hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest() for name, text in texts.items()}
+
+
+def _hash(path: Path) -> list:
+    content = read_bytes(path)
+    image = decode_image(content, path)
+    height, width = image.shape[:2]
+    if height * width > LARGE:  # whose copies would take too much memory
+        image = resize_image(image, (height // 4, width // 4))
+    bits = imagehash.phash(Image.fromarray(image)).hash
+    return [hashlib.sha256(content).hexdigest(), int(np.packbits(bits).view(">u8")[0]), width, height]
+
+
+def _read_state(path: Path) -> list[int]:
+    try:
+        state = path.stat()
+    except OSError:
+        return [-1, -1]  # in no cache, so it is read, and refused in the one place that does so
+    return [state.st_size, state.st_mtime_ns]
+
+
+def _measure(rows: np.ndarray, columns: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+    """Yield (first row, distances uint8 (rows of the block, columns)) so that memory stays flat."""
+    step = max(1, _BLOCK // max(1, len(columns)))
+    for start in range(0, len(rows), step):
+        yield start, np.bitwise_count(rows[start : start + step, None] ^ columns[None])
+
+
+def _join(table: pd.DataFrame, hashes: pd.DataFrame) -> pd.DataFrame:
+    other = sorted(set(table["split"]) - {"", *SPLITS})
+    if other:
+        raise DataError(f"split {other[0]!r}", expected=f"one of {', '.join(SPLITS)}, or empty")
+    known = hashes.drop_duplicates("path").set_index("path")[["digest", "phash"]]
+    missing = table.loc[~table["path"].isin(known.index), "path"]
+    if len(missing):
+        received = f"{len(missing)} paths of the table have no hash, the first is {missing.iloc[0]}"
+        raise DataError(received, hint="hash all of them")
+    kept = table.drop(columns=["digest", "phash"], errors="ignore")
+    return kept.assign(digest=known.digest.loc[table.path].to_numpy(), phash=known.phash.loc[table.path].to_numpy())
+
+
+def _name_near(table: pd.DataFrame) -> list[list[str]]:
+    """Return [image of a later split, its nearest of an earlier split] for all within NEAR."""
+    found = []
+    for position, later in enumerate(SPLITS):
+        before = table[table.split.isin(SPLITS[:position])]
+        after = table[table.split == later]
+        if len(before) and len(after):
+            distance, index = find_nearest(before.phash, after.phash)
+            pairs = zip(after.path, before.path.iloc[index], distance, strict=True)
+            found += [[path, nearest] for path, nearest, away in pairs if away <= NEAR]
+    return found

@@ -1,0 +1,139 @@
+"""Rows of a table as batches for Keras' fit and predict.
+
+The trap this prevents: values that change with the number of workers or after a restart. What a row looks like depends on
+(seed, epoch, row, copy) alone.
+"""
+
+import hashlib
+import json
+import weakref
+
+import keras
+import numpy as np
+import pandas as pd
+
+from facekit.data.augment import ImageDataGenerator, draw_seed
+from facekit.errors import DataError
+
+# Streams are told apart in the seed, so that no order of rows is ever drawn with the numbers of an augmentation.
+_ORDER = 1
+_DIGESTS: dict[int, tuple[weakref.ref, str]] = {}
+
+
+def one_hot(labels, classes) -> np.ndarray:
+    """Turn class names (n,) into float32 one-hot rows (n, classes), in the fixed order of `classes`.
+
+    Raises:
+        DataError: a label is not a known class.
+
+    >>> one_hot(["b", "a"], ("a", "b")).tolist()
+    [[0.0, 1.0], [1.0, 0.0]]
+    """
+    codes = {name: code for code, name in enumerate(classes)}
+    unknown = next((label for label in labels if label not in codes), None)
+    if unknown is not None:
+        raise DataError(f"label {unknown!r}", expected=f"one of {', '.join(map(str, classes))}")
+    return np.eye(len(classes), dtype=np.float32)[[codes[label] for label in labels]]
+
+
+def digest(array: np.ndarray) -> str:
+    """Return a digest of an array's shape, type and bytes; one that cannot be written to is read once."""
+    known = _DIGESTS.get(id(array))
+    if known and known[0]() is array:
+        return known[1]
+    content = hashlib.sha256(f"{array.shape} {array.dtype.str}".encode())
+    for start in range(0, len(array), step := max(1, (1 << 24) // max(1, array[:1].nbytes))):
+        content.update(np.ascontiguousarray(array[start : start + step]))
+    if not array.flags.writeable:
+        _DIGESTS[id(array)] = (weakref.ref(array), content.hexdigest())
+    return content.hexdigest()
+
+
+class Batches(keras.utils.PyDataset):
+    """Batches that fit, evaluate and predict take as they are: float32 images in 0..255, preprocessed by the model.
+
+    With a seed every epoch shows the rows in another order, each augmented anew; without one they keep their order and are
+    never augmented, as validation and test need it. Keras fetches batches ahead, within an epoch only; `epoch` (from 0) is
+    moved on by Keras itself, and set by training.fit.
+
+    Args:
+        inputs: uint8 images (n, height, width, 3), which may be a memory map, or features (n, width); or a dict of such
+            arrays by input name.
+        targets: array with a target for each of the n rows, or a dict of them by output name; None to predict.
+        rows: row numbers to take, in this order; None takes all. A row that is repeated (see balance.oversample) is
+            augmented differently each time.
+        batch_size: rows a batch; an epoch's last batch may be smaller.
+        augment: changes each image; needs a seed.
+        seed: of the order and the augmentation.
+        sample_weights: what each of the n rows counts, shape (n,), or a dict of them by output name.
+
+    Raises:
+        DataError: lengths that differ, or an augmentation without a seed.
+    """
+
+    def __init__(
+        self,
+        inputs,
+        targets=None,
+        rows=None,
+        *,
+        batch_size: int = 32,
+        augment: ImageDataGenerator | None = None,
+        seed: int | None = None,
+        sample_weights=None,
+    ):
+        # Threads only pay where there is much to compute, and each epoch waits a tenth of a second for their end.
+        super().__init__(workers=1 if augment is None else 2, max_queue_size=8)
+        self.inputs, self.targets, self.sample_weights = inputs, targets, sample_weights
+        count = len(next(self._name_arrays("inputs"))[1])
+        for what, array in self._name_arrays("inputs", "targets", "sample_weights"):
+            if len(array) != count:
+                raise DataError(f"{what}: {len(array)} rows", expected=f"{count}, as the first input has")
+        self.rows = np.arange(count) if rows is None else np.asarray(rows, dtype=int)
+        self.batch_size, self.augment, self.seed, self.epoch = batch_size, augment, seed, 0
+        if augment is not None and seed is None:
+            raise DataError("augmentation without a seed", expected="a seed for training rows, no augmentation elsewhere")
+        self._copies = pd.Series(self.rows).groupby(self.rows).cumcount().to_numpy()
+
+    def __len__(self) -> int:
+        """Return the number of batches in an epoch."""
+        return -(-len(self.rows) // self.batch_size)
+
+    def __getitem__(self, index: int) -> tuple:
+        """Return inputs, targets and weights of a batch, all float32; those that were not given are left out."""
+        epoch = self.epoch
+        positions = self.draw_order(epoch)[index * self.batch_size : (index + 1) * self.batch_size]
+        rows = self.rows[positions]
+
+        given = [values for values in (self.inputs, self.targets, self.sample_weights) if values is not None]
+        x, *rest = keras.tree.map_structure(lambda array: np.asarray(array[rows], np.float32), given)
+        for images in keras.tree.flatten(x) if self.augment is not None else ():
+            for place, position in enumerate(positions if images.ndim == 4 else ()):
+                key = draw_seed(self.seed, epoch, int(rows[place]), int(self._copies[position]))
+                images[place] = self.augment.random_transform(images[place], seed=key)
+        return (x, *rest)
+
+    def draw_order(self, epoch: int) -> np.ndarray:
+        """Return the order in which an epoch shows `rows`: their positions, int array of shape (n,)."""
+        order = np.arange(len(self.rows))
+        return order if self.seed is None else np.random.default_rng((self.seed, epoch, _ORDER)).permutation(order)
+
+    def on_epoch_end(self) -> None:
+        """Move on to the next epoch; Keras calls this when all of its batches have been fetched."""
+        self.epoch += 1
+
+    def fingerprint(self) -> str:
+        """Return a digest of everything that the batches depend on."""
+        arrays = {what: digest(np.asanyarray(array)) for what, array in self._name_arrays("inputs")}
+        # Targets and weights of the rows alone: another split's may change.
+        rest = self._name_arrays("targets", "sample_weights")
+        arrays |= {what: digest(np.asarray(array)[self.rows]) for what, array in rest} | {"rows": digest(self.rows)}
+        augment = None if self.augment is None else {name: repr(value) for name, value in vars(self.augment).items()}
+        parts = {"arrays": arrays, "batch_size": self.batch_size, "augment": augment, "seed": self.seed}
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+    def _name_arrays(self, *kinds):
+        for kind in kinds:
+            values = getattr(self, kind)
+            if values is not None:
+                yield from [(f"{kind} {k}", v) for k, v in values.items()] if isinstance(values, dict) else [(kind, values)]

@@ -1,0 +1,261 @@
+"""A file becomes uint8 RGB of the asked size: one way for training and prediction. Pillow decodes, OpenCV resizes."""
+
+import errno
+import hashlib
+import io
+import json
+import math
+import os
+import stat
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import cv2
+import numpy as np
+from filelock import FileLock
+from PIL import Image, ImageChops, UnidentifiedImageError
+
+from facekit.data import tables
+from facekit.data.readers.image_files import take_apart, turn_upright
+from facekit.errors import DataError, ImageError, ParameterError
+from facekit.paths import cache_folder, resolve
+from facekit.progress import track
+
+# Only what photos come in: Pillow also knows EPS, which starts Ghostscript, and formats that nobody looks after.
+FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
+# What a folder of photos may also hold: listed, so that reading it says that it can't be read.
+OTHER_SUFFIXES = (".heic", ".heif", ".avif", ".jxl", ".jp2", ".dng", ".psd")
+MAXIMUM_PIXELS = 64_000_000  # a phone of 50 megapixels writes 8,160 x 6,144; decoded, 64 million pixels are 192 MB
+MAXIMUM_BYTES = 512 * 2**20
+LARGE = 8_000_000  # pixels from which images are decoded one at a time, and no larger than needed
+OWN_PHOTOS = 100  # at most so many are read for section 10 of a notebook
+DECODER_VERSION = 2  # part of a cache's name: raise it when the same file gives other pixels than before
+
+_ONE_LARGE = ThreadPoolExecutor(1)  # a thread of its own, not a lock: each thread keeps some of the memory that it used
+
+
+def read_image(path: str | os.PathLike, size: tuple[int, int] | None = None) -> np.ndarray:
+    """Read a file as uint8 RGB, upright, and of the asked size.
+
+    Grey, palette and CMYK become RGB; transparent images are laid on white; 16-bit values keep their upper eight bits. Of an
+    animation the first image is taken. Of what a file says about its image the orientation alone is read.
+
+    Missing data is noticed. Bytes that were overwritten are noticed in PNG and mostly in JPEG, but not in BMP, TIFF or WebP; of
+    these verify names the images that end in one colour.
+
+    Args:
+        path: a regular file.
+        size: (height, width) in pixels, or None for the image's own; the shape is not kept.
+
+    Returns:
+        uint8 array (height, width, 3), 0 to 255.
+
+    Raises:
+        ImageError: missing, not a regular file, empty, not an image, broken, truncated or too large; the file is named.
+    """
+    return decode_image(read_bytes(path), path, size)
+
+
+def read_bytes(path: str | os.PathLike) -> bytes:
+    """Return what is in a regular file; its kind is asked before it is opened, since a pipe or a device would never end."""
+    try:
+        state = os.stat(path)
+        if not stat.S_ISREG(state.st_mode):
+            raise ImageError(f"{path} is not a regular file", expected="an image")
+        if state.st_size > MAXIMUM_BYTES:
+            raise ImageError(f"{path} has {state.st_size:,} bytes", expected=f"at most {MAXIMUM_BYTES:,}")
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise ImageError(f"{path}: {error.strerror or error}", expected="an image") from error
+
+
+def decode_image(content: bytes, name: str | os.PathLike, size: tuple[int, int] | None = None) -> np.ndarray:
+    """Decode a file's bytes as `read_image` does; `name` is for the errors."""
+    size = None if size is None else _check_size(size)
+    if not content:
+        raise ImageError(f"{name} is empty (0 bytes)", expected="an image", hint="fetch the file again")
+    try:
+        clean, padded, exif = take_apart(content)
+        with Image.open(io.BytesIO(clean), formats=FORMATS) as image:
+            pixels = image.width * image.height
+            if pixels > MAXIMUM_PIXELS:
+                received = f"{name} announces {image.width} x {image.height} pixels"
+                raise ImageError(received, expected=f"at most {MAXIMUM_PIXELS:,}", hint="make it smaller")
+            given = (name, image, padded, exif or image.info.get("exif", b""), size)
+            return _ONE_LARGE.submit(_convert, *given).result() if pixels > LARGE else _convert(*given)
+    except ImageError:
+        raise
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:  # Pillow's own limit, a little above
+        raise ImageError(f"{name}: {error}", expected=f"at most {MAXIMUM_PIXELS:,} pixels", hint="make it smaller") from error
+    except UnidentifiedImageError as error:
+        received = f"{name} is no image that can be read: it starts with {content[:16]!r}"
+        raise ImageError(received, expected=f"one of {', '.join(FORMATS)}", hint="save it as JPEG") from error
+    except Exception as error:  # on broken files Pillow raises OSError, SyntaxError, struct.error and more
+        received = f"{name} is broken or truncated ({len(content):,} bytes, starts with {content[:16]!r}): {error}"
+        raise ImageError(received, hint="fetch the file again") from error
+
+
+def list_images(folder: str | os.PathLike) -> list[str]:
+    """Return the names in a folder that end like an image's, sorted; those that can't be read, such as HEIC, are among them.
+
+    Raises:
+        ImageError: no such folder, or no image in it.
+    """
+    suffixes = (*tables.IMAGE_SUFFIXES, *OTHER_SUFFIXES)
+    names = sorted(name for found in tables.list_files(folder) for name in found if name.lower().endswith(suffixes))
+    if not names:
+        raise ImageError(f"{folder}: no image", expected=f"files that end in {', '.join(tables.IMAGE_SUFFIXES)}")
+    return names
+
+
+def read_own_photos(folder: str, size: tuple[int, int]) -> np.ndarray:
+    """Read your own photos for section 10 of a notebook; one that can't be read is named and left out.
+
+    Args:
+        folder: relative to the project's root; empty for the synthetic selfies.
+        size: (height, width) in pixels.
+
+    Returns:
+        uint8 array (n, height, width, 3) of the first OWN_PHOTOS by name.
+
+    Raises:
+        ImageError: no such folder, or no image in it that can be read.
+    """
+    root = resolve(folder or ".facekit/data/sample/selfie/images")
+    if not folder and not root.is_dir():
+        raise DataError(f"{root}: no such folder", hint="run `make sample`")
+    images = []
+    for name in list_images(root)[:OWN_PHOTOS]:
+        try:
+            images.append(read_image(root / name, size))
+        except ImageError as error:
+            print(f"left out: {error}")
+    if not images:
+        raise ImageError(f"{root}: no image that can be read")
+    return np.stack(images)
+
+
+def resize_image(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Resize an image to (height, width): the mean over areas where a side shrinks, linear where it grows.
+
+    Linear interpolation alone skips pixels when it shrinks an image, areas alone make blocks when it grows. An image that has
+    the size already is returned itself.
+
+    >>> resize_image(np.array([[[0] * 3, [100] * 3]], np.uint8), (1, 1)).tolist()
+    [[[50, 50, 50]]]
+    """
+    height, width = _check_size(size)
+    smaller = (min(height, image.shape[0]), min(width, image.shape[1]))
+    if smaller != image.shape[:2]:
+        image = cv2.resize(image, smaller[::-1], interpolation=cv2.INTER_AREA)
+    if smaller != (height, width):
+        image = cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
+    return image
+
+
+def read_images(
+    root: str | os.PathLike, paths: Sequence[str], size: tuple[int, int], *, cache: bool = True, workers: int = 2
+) -> np.ndarray:
+    """Read many images into one array, in the order of `paths`, whatever the number of workers.
+
+    Args:
+        root: the folder that `paths`, n of them, are relative to.
+        size: (height, width) in pixels.
+        cache: decode them once into a file that is mapped, not loaded; False: in memory, n * height * width * 3 bytes. The file
+            is named by the size and the list of files, their sizes and times of change.
+        workers: threads that decode.
+
+    Returns:
+        uint8 array (n, height, width, 3); with the cache it is read-only.
+
+    Raises:
+        ImageError: as `read_image`, for the first such file.
+        DataError: no space is left for the cache.
+    """
+    root, paths = Path(root), [str(path) for path in paths]
+    shape = (len(paths), *_check_size(size), 3)
+    if not cache or not paths:  # an array without elements cannot be mapped
+        images = np.empty(shape, np.uint8)
+        _fill(images, root, paths, workers)
+        return images
+    file = cache_folder("images") / f"{shape[1]}x{shape[2]}-{_digest_files(root, paths, shape)}.npy"
+    with FileLock(file.with_suffix(".lock")):
+        if not file.exists():
+            unfinished = file.with_suffix(".unfinished")  # one name under the lock: what a killed run left is written over
+            try:
+                images = _reserve(unfinished, shape)
+                _fill(images, root, paths, workers)
+                images.flush()
+                unfinished.replace(file)
+            finally:
+                unfinished.unlink(missing_ok=True)
+    return np.load(file, mmap_mode="r")
+
+
+def _reserve(file: Path, shape: tuple[int, ...]) -> np.memmap:
+    """Return a mapped array whose blocks are there: writing to a sparse file on a full disk would kill the process."""
+    try:
+        images = np.lib.format.open_memmap(file, mode="w+", dtype=np.uint8, shape=shape)
+        if hasattr(os, "posix_fallocate"):
+            with file.open("rb+") as stream:
+                os.posix_fallocate(stream.fileno(), 0, file.stat().st_size)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        received = f"no space left on {file.parent}, needs {math.ceil(math.prod(shape) / 1e6):,} MB"
+        raise DataError(received, hint="free some, or name another folder in FACEKIT_CACHE") from error
+    return images
+
+
+def _fill(images: np.ndarray, root: Path, paths: list[str], workers: int) -> None:
+    def read_into(row: int) -> None:
+        images[row] = read_image(root / paths[row], images.shape[1:3])
+
+    with ThreadPoolExecutor(max(1, workers)) as pool:
+        for _ in track(pool.map(read_into, range(len(paths))), "reading images", len(paths)):  # raises what a worker raised
+            pass
+
+
+def _digest_files(root: Path, paths: list[str], shape: tuple[int, ...]) -> str:
+    try:
+        states = [(root / path).stat() for path in paths]
+    except OSError as error:
+        raise ImageError(f"{error.filename}: {error.strerror}", expected="an image") from error
+    files = [(path, state.st_size, state.st_mtime_ns) for path, state in zip(paths, states, strict=True)]
+    return hashlib.sha256(json.dumps([DECODER_VERSION, str(root.resolve()), shape, files]).encode()).hexdigest()[:16]
+
+
+def _check_size(size: tuple[int, int]) -> tuple[int, int]:
+    sides = tuple(size) if isinstance(size, list | tuple | np.ndarray) else ()
+    if len(sides) != 2 or any(not isinstance(side, int | np.integer) or side < 1 for side in sides):
+        raise ParameterError(f"size {size!r}", expected="(height, width), two whole numbers from 1")
+    return int(sides[0]), int(sides[1])
+
+
+def _convert(name, image: Image.Image, padded: bytes, exif: bytes, size: tuple[int, int] | None) -> np.ndarray:
+    draft = (2 * max(size),) * 2 if size and image.width * image.height > LARGE else None
+    factor = min(image.size) // draft[0] if draft else 1
+    image.draft(None, draft)
+    image.load()
+    if padded:
+        with Image.open(io.BytesIO(padded), formats=FORMATS) as other:
+            other.draft(None, draft)
+            if ImageChops.difference(image, other).getbbox():
+                raise ValueError("data is missing in it")
+    if factor > 1 and image.format != "JPEG" and image.mode in ("L", "RGB", "RGBA"):
+        image = image.reduce(factor)
+    image = turn_upright(image, exif)
+    if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PPM"):
+        upper = (np.asarray(image).astype(np.int32) >> 8).clip(0, 255).astype(np.uint8)
+        pixels = np.repeat(upper[..., None], 3, axis=2)
+    elif image.mode in ("I", "F"):
+        received = f"{name} holds 32-bit values, whose range is unknown"
+        raise ImageError(received, expected="8 or 16 bits", hint="save it as 8-bit PNG or JPEG")
+    else:
+        if image.has_transparency_data:
+            layer = image.convert("RGBA")
+            image = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)
+        pixels = np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
+    pixels = pixels if size is None else resize_image(pixels, size)
+    return pixels if pixels.flags.writeable else pixels.copy()

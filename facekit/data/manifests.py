@@ -1,0 +1,182 @@
+"""What a dataset is: the models behind data_manifests/*.yaml, which hold each fact about a dataset once."""
+
+import re
+from pathlib import PurePosixPath
+from typing import Annotated, Literal
+
+import yaml
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+from facekit.errors import DataError, ParameterError
+from facekit.paths import project_root
+
+# A download must not be readable or changeable on its way; the loopback address is there for tests.
+DOWNLOAD_URL = r"^(https://[A-Za-z0-9.-]+(:[0-9]{1,5})?|http://127\.0\.0\.1(:[0-9]{1,5})?)(/[^\s\\]*)?$"
+
+
+def _check_inner_path(path: str) -> str:
+    if PurePosixPath(path).is_absolute() or ".." in path.split("/") or set(path) & set("\\:\0"):
+        raise ValueError("leads out of the folder")
+    return path
+
+
+DownloadUrl = Annotated[str, Field(pattern=DOWNLOAD_URL)]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Md5 = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
+InnerPath = Annotated[str, AfterValidator(_check_inner_path)]
+Count = Annotated[int, Field(ge=0)]
+
+
+class StrictModel(BaseModel):
+    """A part of a manifest: unknown keys and wrong types are mistakes."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class Archive(StrictModel):
+    """An archive to download, which of its folders is the dataset, and the most it may unpack to."""
+
+    kind: Literal["archive"]
+    url: DownloadUrl
+    sha256: Sha256 | None = None  # none where the bytes are not promised, as of a commit's archive
+    folder: InnerPath = ""  # below the one folder at the top, where there is one
+    max_files: Count = 100_000
+    max_bytes: Count = 6_000_000_000
+
+
+class PageSource(StrictModel):
+    """A page to sign up on or to download from by hand, with the exact steps."""
+
+    kind: Literal["page"]
+    url: str
+    steps: tuple[str, ...] = Field(min_length=1, strict=False)
+
+
+class FilesSource(StrictModel):
+    """Single files, each with its own address under `files`."""
+
+    kind: Literal["files"]
+
+
+class FixedFile(StrictModel):
+    """A file whose bytes are known: a dataset's table or a network's weights."""
+
+    path: InnerPath
+    sha256: Sha256 | None = None
+    md5: Md5 | None = None
+    bytes: Count | None = None
+    url: DownloadUrl | None = None
+    network: str = ""  # weights: the row of the backbone table
+    note: str = ""
+
+    @property
+    def known_hash(self) -> str | None:
+        """The hash in the form that pooch reads, the stronger one first."""
+        return f"sha256:{self.sha256}" if self.sha256 else f"md5:{self.md5}" if self.md5 else None
+
+
+class Column(StrictModel):
+    """A column of a published table: what it may hold, and how often it does."""
+
+    meaning: str = ""
+    pattern: re.Pattern[str] | None = None  # of the whole value
+    number: bool = False
+    values: dict[str, str] = {}  # value as written -> what it stands for; empty: anything
+    counts: dict[str, Count] = {}  # value as written -> published number of rows
+
+
+class Form(StrictModel):
+    """One way in which a table is distributed; a zip archive that holds only the table is read as well."""
+
+    path: InnerPath
+    separator: Literal["comma", "space"]
+    header: Literal["none", "names", "count and names"]
+
+
+class Table(StrictModel):
+    """A table of the dataset; the first of its forms that is there is read."""
+
+    name: str
+    forms: tuple[Form, ...] = Field(min_length=1, strict=False)
+    rows: Count
+    key: str
+    columns: dict[str, Column]
+    split: str = ""  # the rows' split where the table is one; empty where a column or nothing says it
+    images: tuple[InnerPath, ...] = Field(default=(), strict=False)  # e.g. Train/{ID}; the folder with most of them is taken
+    optional: bool = False
+
+
+class Images(StrictModel):
+    """The dataset's images as published."""
+
+    count: Count
+    size: str  # in words, such as "178 wide, 218 high"
+    subset_allowed: bool = False  # rows without an image are left out without a word
+    digest: Sha256 | None = None  # sha256 over the lines "<sha256>  <file name>" of all images, sorted by name
+
+
+class Manifest(StrictModel):
+    """What every manifest says: who made it, on which terms, where to get it, and its fixed files."""
+
+    kind: Literal["weights", "dataset"]
+    name: str
+    title: str
+    homepage: str
+    terms: str
+    citation: str
+    source: Annotated[Archive | PageSource | FilesSource, Field(discriminator="kind")]
+    layout: str
+    files: tuple[FixedFile, ...] = Field(default=(), strict=False)
+
+
+class DatasetManifest(Manifest):
+    """A dataset: tables, images, encodings, published counts and the rule of its split."""
+
+    kind: Literal["dataset"]
+    tables: tuple[Table, ...] = Field(min_length=1, strict=False)
+    images: Images
+    split_rule: str
+
+    def table(self, name: str) -> Table:
+        """Return the table of that name."""
+        return next(table for table in self.tables if table.name == name)
+
+
+def list_manifests() -> list[str]:
+    """Return the names of all manifests, sorted.
+
+    >>> list_manifests()
+    ['celeba', 'facehack', 'indian_actors', 'selfie', 'weights']
+    """
+    names = sorted(path.stem for path in (project_root() / "data_manifests").glob("*.yaml"))
+    if not names:
+        raise DataError(f"{project_root()} has no data_manifests", hint="run facekit from a checkout: pip install -e .")
+    return names
+
+
+def read_manifest(name: str) -> Manifest:
+    """Read and check data_manifests/NAME.yaml: a DatasetManifest, or a Manifest for weights.
+
+    Raises:
+        ParameterError: there is no manifest of that name.
+        DataError: the yaml is broken; names the file and the key.
+
+    >>> read_manifest("facehack").table("train").rows
+    4831
+    """
+    if name not in list_manifests():
+        raise ParameterError(f"unknown dataset {name!r}", expected="one of " + ", ".join(list_manifests()))
+    path = project_root() / "data_manifests" / f"{name}.yaml"
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))  # yaml's C loader crashes on deep nesting
+    except (yaml.YAMLError, OSError, ValueError, RecursionError) as error:
+        raise DataError(f"{path.name}: no readable yaml ({error})") from error
+    if not isinstance(content, dict):
+        raise DataError(f"{path.name}: holds {type(content).__name__}", expected="keys and values")
+    model = Manifest if content.get("kind") == "weights" else DatasetManifest
+    try:  # what starts with _ is there to be referred to
+        return model.model_validate({key: value for key, value in content.items() if not str(key).startswith("_")})
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(map(str, first["loc"])) or "(top level)"
+        raise DataError(f"{path.name}: {key}: {first['msg']}, received {repr(first['input'])[:80]}") from error

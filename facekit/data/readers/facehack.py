@@ -1,0 +1,30 @@
+"""FaceHack: train.csv and test.csv without header, ids without .jpg, images in happy_images/."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from facekit.data.manifests import read_manifest
+from facekit.data.tables import divide, exclude_repeated, read_rows
+
+
+def read_tables(root: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Read FaceHack's table and its excluded rows.
+
+    Where an id is repeated with another label, all its rows are excluded; with the same one, the row of the test file is
+    kept, or else the first: a test image must not be trained on.
+
+    Args:
+        root: the folder with train.csv, test.csv and happy_images/.
+
+    Returns:
+        `path`, `split`, `group` (one per row), `label`, in the files' order, train first; and `file`, `row`, `value`, `reason`.
+
+    Source: github.com/peppermenta/faceHack, folder dataset.
+    """
+    manifest = read_manifest("facehack")
+    parts = [read_rows(manifest, table.name, root).assign(split=table.split) for table in manifest.tables]
+    rows = pd.concat(parts, ignore_index=True)
+    exclude_repeated(rows, "id", ["label"])
+    good, excluded = divide(rows)
+    return good[["path", "split"]].assign(group=good.index, label=good["label"]), excluded

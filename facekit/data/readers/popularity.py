@@ -1,0 +1,87 @@
+"""How the popularity in a folder of selfies was made, where we made it: `popularity` in its facekit.json.
+
+There the truth is known: which attributes the score depends on, by how much, and how much of it is noise that no model can
+explain.
+"""
+
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from facekit.data.readers.selfie import ATTRIBUTES
+from facekit.errors import DataError
+from facekit.paths import resolve
+
+
+@dataclass(frozen=True)
+class Truth:
+    """A score that depends on attributes, plus normal noise.
+
+    Attributes:
+        base: the score without any of the attributes.
+        weights: attribute -> what it adds.
+        interactions: (attribute, attribute, what is added where both are present).
+        noise: standard deviation of the noise.
+        drawn: columns that were drawn independently of everything and add nothing.
+    """
+
+    base: float
+    weights: dict[str, float]
+    interactions: tuple[tuple[str, str, float], ...]
+    noise: float
+    drawn: tuple[str, ...]
+
+    def compute_scores(self, table: pd.DataFrame) -> np.ndarray:
+        """Return the noiseless popularity of each row, float (n,): what an oracle that knows the formula would predict.
+
+        Args:
+            table: a selfie table; a missing attribute counts as absent.
+        """
+        labels = table[list(ATTRIBUTES)].fillna(0)
+        score = self.base + sum(weight * labels[name] for name, weight in self.weights.items())
+        return np.asarray(score + sum(weight * labels[a] * labels[b] for a, b, weight in self.interactions), float)
+
+    def compute_ceiling(self, table: pd.DataFrame) -> float:
+        """Return the noise ceiling: the R2 that a model which knows the score reaches on rows like these, 0 to 1."""
+        variance = float(np.var(self.compute_scores(table)))
+        return variance / (variance + self.noise**2)
+
+    def compute_effects(self, table: pd.DataFrame) -> pd.Series:
+        """Return what each of the 36 attributes adds to the score on average over the rows, 0 for those without weight."""
+        effects = pd.Series(self.weights).reindex(ATTRIBUTES, fill_value=0.0)
+        for a, b, weight in self.interactions:
+            effects[a] += weight * table[b].mean()
+            effects[b] += weight * table[a].mean()
+        return effects
+
+    def to_dict(self) -> dict:
+        """Return the formula as facekit.json and metrics.json hold it."""
+        return json.loads(json.dumps(asdict(self)))
+
+
+def read_truth(root: str | os.PathLike) -> Truth | None:
+    """Return how the popularity in a folder of selfies was made, or None for the real one, which nobody knows.
+
+    Raises:
+        DataError: the folder says that its popularity was made, and not how.
+    """
+    path = Path(resolve(root)) / "facekit.json"
+    try:
+        marker = json.loads(path.read_text(encoding="utf-8"))
+        if marker["kind"] == "photographs":
+            return None
+        formula = marker["popularity"]
+        interactions = tuple((a, b, float(weight)) for a, b, weight in formula["interactions"])
+        formula = Truth(**formula | {"interactions": interactions, "drawn": tuple(formula["drawn"])})
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{path}: no formula of the popularity in it", hint="make the folder again") from error
+    unknown = {*formula.weights, *formula.drawn, *(name for pair in interactions for name in pair[:2])} - set(ATTRIBUTES)
+    if unknown:
+        raise DataError(f"{path}: {min(unknown)!r} is no attribute", hint="make the folder again")
+    return formula

@@ -1,0 +1,96 @@
+"""Which row trains, which validates, which tests: rows of one `group` stay together, and validation is taken from train."""
+
+import numpy as np
+import pandas as pd
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+from sklearn.model_selection import StratifiedGroupKFold
+
+from facekit.data import audit
+from facekit.errors import DataError
+
+
+def merge_groups(*columns: np.ndarray) -> np.ndarray:
+    """Join rows that share a value in any of the columns (n,), such as identity and equal images, into numbered groups (n,).
+
+    >>> merge_groups(np.array([0, 0, 1, 2]), np.array(["a", "b", "b", "c"])).tolist()
+    [0, 0, 0, 1]
+    """
+    n = len(columns[0])
+    nodes, total = [], n  # a node for each row, then one for each value
+    for column in columns:
+        codes, values = pd.factorize(np.asarray(column))
+        nodes.append(codes + total)
+        total += len(values)
+    rows = np.tile(np.arange(n), len(columns))
+    graph = coo_array((np.ones(len(rows), np.int8), (rows, np.concatenate(nodes))), shape=(total, total))
+    return pd.factorize(connected_components(graph, directed=False)[1][:n])[0]
+
+
+def split_validation(table: pd.DataFrame, target: str, fraction: float, *, seed: int) -> pd.DataFrame:
+    """Return the table with a part of its training rows moved to validation, whole groups at a time; other splits stay.
+
+    Args:
+        table: rows with `split`, `group` and the target column.
+        target: the column whose classes keep their proportions.
+        fraction: of the training rows, above 0 and at most 0.5; one part of round(1 / fraction) equal parts.
+
+    Raises:
+        DataError: there are fewer groups in train than parts.
+    """
+    table = table.copy()
+    train = np.flatnonzero(table["split"] == "train")
+    table.loc[train[_pick_part(table.iloc[train], target, fraction, seed)], "split"] = "validation"
+    return table
+
+
+def split_table(table: pd.DataFrame, target: str, *, validation: float = 0.1, test: float = 0.1, seed: int) -> pd.DataFrame:
+    """Return the table with all rows split anew into train, validation and test, whole groups at a time.
+
+    Args:
+        table: rows with `group` and the target column; `split` is replaced.
+        target: the column whose classes keep their proportions.
+        validation: fraction of the rows that are not test.
+        test: fraction of all rows.
+    """
+    table = table.assign(split="train")
+    table.loc[_pick_part(table, target, test, seed), "split"] = "test"
+    return split_validation(table, target, validation, seed=seed)
+
+
+def split_selfies(
+    table: pd.DataFrame, hashes: pd.DataFrame, *, validation: float, test: float, limits: dict[str, int], seed: int
+) -> pd.DataFrame:
+    """Split selfies whole groups at a time, keep a split that is given, and take at most so many rows of each part.
+
+    Args:
+        table: of the reader, with `path`, `split`, `group` and `popularity`.
+        hashes: of audit.hash_images, in the order of the table; images within audit.NEAR bits become one group.
+        validation: fraction of the rows that are not test, where no split is given.
+        test: fraction of all rows, where no split is given. Each third of the popularity is split alike.
+        limits: split -> rows it has at most, drawn at random; 0 for all of them.
+
+    Returns:
+        A new table in the order of the old, with a new index, and with `split` and `group` set.
+    """
+    table = table.assign(group=merge_groups(table["group"], audit.find_groups(hashes)))
+    if (table["split"] == "").any():
+        thirds = pd.qcut(table["popularity"].rank(method="first"), 3, labels=False)
+        table = split_table(table.assign(third=thirds), "third", validation=validation, test=test, seed=seed)
+        table = table.drop(columns="third")
+    parts = [
+        rows.sample(min(limits[split] or len(rows), len(rows)), random_state=seed) for split, rows in table.groupby("split")
+    ]
+    return pd.concat(parts).sort_index().reset_index(drop=True)
+
+
+def _pick_part(rows: pd.DataFrame, target: str, fraction: float, seed: int) -> np.ndarray:
+    """Return the positions of one stratified part, grouped, of `rows`."""
+    if not 0 < fraction <= 0.5:
+        raise DataError(f"a split's fraction of {fraction}", expected="a number above 0 and at most 0.5")
+    parts, groups = round(1 / fraction), rows["group"].nunique()
+    if groups < parts:
+        expected = f"at least {parts}, to split off one part of {parts}"
+        raise DataError(f"{groups} groups in {len(rows)} rows", expected=expected, hint="use more rows or a larger fraction")
+    folds = StratifiedGroupKFold(parts, shuffle=True, random_state=seed)
+    return next(folds.split(rows, rows[target].astype(str), rows["group"]))[1]

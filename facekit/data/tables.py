@@ -1,0 +1,246 @@
+"""From a dataset's published tables and files to one table: what is read and judged here, verify prints as well.
+
+The manifest says which forms a table comes in. All end here in the same data frame of text, with the file and line of every
+row and the reason for which it can't be used; a reader turns that into paths, splits, groups and targets.
+"""
+
+import importlib
+import json
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from facekit.data.manifests import DatasetManifest, Table, list_manifests
+from facekit.data.readers.text import EXCLUDED, read_text
+from facekit.errors import DataError, ParameterError
+from facekit.paths import resolve
+
+KINDS = ("photographs", "synthetic", "planted")
+IMAGE_SUFFIXES = tuple(".jpg .jpeg .jpe .jfif .png .bmp .gif .webp .tif .tiff .ppm".split())
+_JUNK = {"thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "__macosx"}  # besides all names that start with a dot
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A dataset as the rest of facekit sees it.
+
+    Attributes:
+        name: the manifest's name.
+        root: the folder that `path` is relative to.
+        kind: "photographs", "synthetic" or "planted".
+        table: `path` (relative, with /), `split` ("train", "validation", "test" or "" where none is published),
+            `group` (what must not cross splits), then the target columns; the index counts from 0.
+        excluded: the rows left out: `file`, `row` (line in the file, from 1), `value`, `reason`.
+    """
+
+    name: str
+    root: Path
+    kind: str
+    table: pd.DataFrame
+    excluded: pd.DataFrame
+
+    def sample(self, rows: int, target: str, *, seed: int) -> pd.DataFrame:
+        """Return a part of the table, in its order, with each split and class in the proportion of the whole.
+
+        Args:
+            rows: how many; 0, or more than there are: all.
+            target: a column of classes, or of numbers, whose thirds are then the classes.
+            seed: which rows.
+        """
+        if not 0 < rows < len(self.table):
+            return self.table.copy()
+        order = np.random.default_rng(seed).permutation(len(self.table))
+        classes = self.table[target]
+        if classes.nunique() > 20 and pd.api.types.is_numeric_dtype(classes):
+            classes = pd.qcut(classes, 3, labels=False, duplicates="drop")
+        strata = pd.DataFrame({"split": self.table["split"], "class": classes}).iloc[order]
+        same = strata.groupby(["split", "class"], dropna=False)
+        place = (same.cumcount() + 0.5) / same["split"].transform("size")
+        return self.table.loc[np.sort(place.sort_values(kind="stable").index[:rows])].reset_index(drop=True)
+
+
+def read_dataset(name: str, folder: str | os.PathLike, **options: str) -> Dataset:
+    """Read a dataset's tables and match them with its image files, which are not opened.
+
+    Args:
+        name: a manifest's name, whose reader is `facekit.data.readers.NAME`.
+        folder: the folder in the dataset's own layout; a relative one starts at the project's root.
+        options: of that reader alone, such as `uncertain` of the selfies.
+
+    Raises:
+        ParameterError: there is no dataset of that name.
+        DataError: a table is missing or unreadable, or at least half of the rows can't be used.
+    """
+    dataset = read_every_row(name, folder, **options)
+    refuse_unusable(name, dataset.root, dataset.table, dataset.excluded)
+    return dataset
+
+
+def read_every_row(name: str, folder: str | os.PathLike, **options: str) -> Dataset:
+    """Do what `read_dataset` does, however few rows can be used: verify lists the others."""
+    root = resolve(folder)
+    if name not in list_manifests():
+        raise ParameterError(f"unknown dataset {name!r}", expected="one of " + ", ".join(list_manifests()))
+    if not root.is_dir():
+        hint = "run `make sample`" if root.parts[-3:-1] == ("data", "sample") else f"see `facekit data fetch {name}`"
+        raise DataError(f"{root} is not a folder", expected=f"the folder of {name}", hint=hint)
+    try:
+        reader = importlib.import_module(f"facekit.data.readers.{name}")
+    except ModuleNotFoundError as error:
+        raise ParameterError(f"{name} has no reader", expected=f"facekit/data/readers/{name}.py") from error
+    return Dataset(name, root, read_kind(root), *reader.read_tables(root, **options))
+
+
+def refuse_unusable(name: str, root: Path, table: pd.DataFrame, excluded: pd.DataFrame) -> None:
+    """Raise DataError where at least half of the rows can't be used, naming the first of them."""
+    if len(excluded) >= len(table):
+        first = excluded.iloc[0]
+        counts = f"{len(excluded):,} of {len(excluded) + len(table):,} rows cannot be used"
+        received = f"{root}: {counts}, the first in {first.file} row {first.row}: {first.value}: {first.reason}"
+        raise DataError(received, hint=f"`facekit data verify {name} --root {root}` lists them all")
+
+
+def read_kind(root: Path) -> str:
+    """Return "photographs", or the kind that facekit.json in the folder states, such as "synthetic"."""
+    path = root / "facekit.json"
+    try:
+        kind = json.loads(path.read_text(encoding="utf-8"))["kind"] if path.is_file() else KINDS[0]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        kind = None
+    if kind not in KINDS:
+        raise DataError(f"{path}: kind {kind!r}", expected="one of " + ", ".join(KINDS))
+    return kind
+
+
+def list_files(folder: str | os.PathLike) -> tuple[list[str], list[str]]:
+    """List a folder without opening anything in it: a pipe or a device would never end.
+
+    Junk of Windows, macOS and Kaggle (Thumbs.db, desktop.ini, .DS_Store, ._IMG.jpg, __MACOSX) is left out.
+
+    Returns:
+        The names of regular files, links to such among them; and those of folders, pipes, devices and broken links. Sorted.
+
+    Raises:
+        DataError: the folder can't be read.
+    """
+    files, others = [], []
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if not (entry.name.startswith(".") or entry.name.lower() in _JUNK):
+                    (files if _is_regular(entry) else others).append(entry.name)
+    except OSError as error:
+        raise DataError(f"{folder} cannot be read ({error.strerror})", expected="a folder with images") from error
+    return sorted(files), sorted(others)
+
+
+def read_rows(manifest: DatasetManifest, name: str, root: Path) -> pd.DataFrame:
+    """Read the published table of that name and judge each of its rows.
+
+    Returns:
+        A row for each line but the header and blank ones: `file`, `row` (line, from 1), the table's columns as text, `value`
+        and `reason` ("" where the row can be used, else what is wrong with `value`); and, where the table has images, `path`
+        and `found`. A missing image is a reason, unless the manifest allows a subset.
+
+    Raises:
+        DataError: the table is missing, unreadable or without a row, or its header is another one.
+    """
+    table = manifest.table(name)
+    rows = read_text(manifest, table, root)
+    for name, column in table.columns.items():
+        values = rows[name]
+        if column.values:
+            exclude(rows, ~values.isin(list(column.values)), f"{name} is none of {', '.join(column.values)}", name)
+        elif column.number:
+            finite = np.isfinite(pd.to_numeric(values, errors="coerce").astype(float))
+            exclude(rows, ~finite, f"{name} is not a finite number", name)
+        elif column.pattern:
+            matches = values.str.fullmatch(column.pattern).fillna(False).astype(bool)
+            exclude(rows, ~matches, f"{name} is not of the form {column.pattern.pattern}", name)
+    if table.images:
+        folder, files, others = find_folder(table, root, rows[table.key])
+        wanted = _name_images(table.images[0], rows[table.key])
+        stems = _index_stems(files)
+        similar = wanted.map(lambda name: stems.get(name.rpartition(".")[0]), na_action="ignore").astype(wanted.dtype)
+        names = wanted.where(wanted.isin(files), similar.mask(similar.isin(wanted)))
+        rows["found"] = names.notna()
+        rows["path"] = f"{folder}/" * bool(folder) + names.fillna(wanted)
+        exclude(rows, wanted.isin(others) & ~rows["found"], f"its image in {folder or root.name} is not a regular file")
+        if not manifest.images.subset_allowed:
+            exclude(rows, ~rows["found"], f"its image is missing in {folder or root.name}")
+    return rows
+
+
+def exclude(rows: pd.DataFrame, where: pd.Series, reason: str | pd.Series, column: str = "") -> None:
+    """Write `reason` beside the rows `where`, unless they have one already, and the value of `column` as what is wrong."""
+    where = where & (rows["reason"] == "")
+    if where.any():
+        rows.loc[where, "reason"] = reason
+        if column:
+            rows.loc[where, "value"] = rows.loc[where, column]
+
+
+def exclude_repeated(rows: pd.DataFrame, key: str, targets: list[str]) -> None:
+    """Exclude every row that gives way to another of the same key.
+
+    Where the rows of a key differ in a target, nobody knows which is right, and all of them go. Otherwise one stays: the
+    first of the test set, which is to remain as published, or else the first.
+    """
+    usable = rows[rows["reason"] == ""]
+    same = usable[usable[key].duplicated(keep=False)]
+    for name in targets if len(same) else ():
+        differing = same.groupby(key)[name].transform("nunique") > 1
+        exclude(rows, differing.reindex(rows.index, fill_value=False), f"{key} has several values of {name}")
+    same = same[rows.loc[same.index, "reason"] == ""]
+    kept = same.loc[(same["split"] != "test").sort_values(kind="stable").index].drop_duplicates(key)
+    places = "is already in " + kept["file"] + " row " + kept["row"].astype(str)
+    others = same.drop(index=kept.index)[key]
+    exclude(rows, rows.index.isin(others.index), (f"{key} " + others.map(places.set_axis(kept[key]))).reindex(rows.index))
+
+
+def divide(rows: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the rows that can be used and, as EXCLUDED columns, the others; both counted from 0."""
+    good = rows["reason"] == ""
+    return rows[good].reset_index(drop=True), rows.loc[~good, EXCLUDED].reset_index(drop=True)
+
+
+def find_folder(table: Table, root: Path, keys: pd.Series) -> tuple[str, list[str], list[str]]:
+    """Return the folder that holds most of the table's images, and what `list_files` lists in it.
+
+    Kaggle's archives have folders in folders of the same name; the table may be in the outer one.
+    """
+    best, most = (table.images[0].rpartition("/")[0], [], []), -1
+    for pattern in table.images:
+        folder = pattern.rpartition("/")[0]
+        stems = {name.rpartition(".")[0] for name in _name_images(pattern, keys.dropna())}
+        while (root / folder).is_dir():
+            files, others = list_files(root / folder)
+            count = len(stems.intersection(_index_stems(files)))
+            if count > most:
+                best, most = (folder, files, others), count
+            if not folder:
+                break
+            folder += "/" + folder.rpartition("/")[2]
+    return best
+
+
+def _is_regular(entry: os.DirEntry) -> bool:
+    try:
+        return entry.is_file()
+    except OSError:  # a link to itself
+        return False
+
+
+def _index_stems(files: list[str]) -> dict[str, str]:
+    """Return name without suffix -> image file: a dataset's copy may hold .png for the table's .jpg."""
+    pairs = (os.path.splitext(name) for name in reversed(files))
+    return {stem: stem + suffix for stem, suffix in pairs if suffix.lower() in IMAGE_SUFFIXES}
+
+
+def _name_images(pattern: str, keys: pd.Series) -> pd.Series:
+    before, after = re.split(r"\{.*\}", pattern.rpartition("/")[2])
+    return before + keys + after
