@@ -1,0 +1,1 @@
+"""Networks, their weights, losses, training, and a look inside."""

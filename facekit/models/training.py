@@ -1,0 +1,273 @@
+"""Training that is remembered, that a kill only delays, and whose epoch validation chooses.
+
+The traps this prevents: a model chosen on the test set (only validation is looked at; predictions of watched batches are stored
+without labels, for a look after the choice), and a cached result although something that it depends on has changed.
+"""
+
+import gc
+import importlib.util
+import json
+import re
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import keras
+import numpy as np
+import pandas as pd
+import tensorflow as tf
+
+from facekit.data.batches import Batches, digest
+from facekit.errors import ParameterError, TrainingError
+from facekit.paths import build_key, cache_folder, write_text
+from facekit.progress import Progress
+
+# Goes up when facekit's own augmentation, losses or training compute something else, so that older fits are not found any more.
+REVISION = 2
+
+
+def set_up(*, seed: int, gpu_memory_mb: int = 0, mixed_precision: bool = False) -> str:
+    """Seed Keras, limit a GPU's memory and set the precision, before the first network is built.
+
+    Args:
+        seed: of weights and dropout.
+        gpu_memory_mb: TensorFlow's logical limit on the first GPU in MiB; 0: none.
+        mixed_precision: compute in 16 bits, store in 32: float16 on a GPU, bfloat16 on a CPU. Outputs need dtype="float32".
+
+    Returns:
+        The device, such as `cpu`.
+    """
+    keras.backend.clear_session()
+    gc.collect()
+    keras.utils.set_random_seed(seed)
+    gpus = tf.config.list_physical_devices("GPU")
+    if gpus and gpu_memory_mb and not tf.config.get_logical_device_configuration(gpus[0]):
+        try:
+            tf.config.set_logical_device_configuration(gpus[0], [tf.config.LogicalDeviceConfiguration(gpu_memory_mb)])
+        except RuntimeError as error:
+            received = f"gpu_memory_mb {gpu_memory_mb}: the GPU is in use already"
+            raise ParameterError(received, hint="restart the notebook's kernel") from error
+    low = "mixed_float16" if gpus else "mixed_bfloat16"
+    keras.mixed_precision.set_global_policy(low if mixed_precision else "float32")
+    return f"{len(gpus)} gpu" if gpus else "cpu"
+
+
+def adamw(learning_rate: float, epochs: int, train: Batches, weight_decay: float = 0.01) -> keras.optimizers.AdamW:
+    """Return AdamW whose learning rate rises to its peak over a twentieth of all steps and then falls to 0 along a cosine."""
+    total, warmup = epochs * len(train), max(1, epochs * len(train) // 20)
+    steps = {"decay_steps": max(1, total - warmup), "warmup_steps": warmup}
+    schedule = keras.optimizers.schedules.CosineDecay(0.0, warmup_target=learning_rate, **steps)
+    return keras.optimizers.AdamW(schedule, weight_decay=weight_decay)
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A finished fit: the model with the chosen epoch's weights, and its folder in the cache.
+
+    The history has one row an epoch: epoch (from 1), loss, val_loss, metrics, seconds, best (True for the chosen epoch).
+    """
+
+    model: keras.Model
+    history: pd.DataFrame
+    folder: Path
+
+    @property
+    def seconds(self) -> float:
+        """Seconds that training took."""
+        return float(self.history["seconds"].sum())
+
+    def predict(self, batches: Batches, *, flips: bool = False):
+        """Predict rows; see training.predict."""
+        return predict(self.model, batches, flips=flips)
+
+    def watched(self, name: str):
+        """Return the predictions of watched batches after every epoch, (epochs, n, outputs), or a dict of them by output."""
+        files = [np.load(self.folder / f"{name}-{epoch:03d}.npz") for epoch in range(len(self.history))]
+        stacked = {output: np.stack([file[output] for file in files]) for output in files[0]}
+        return stacked if len(stacked) > 1 else next(iter(stacked.values()))
+
+
+def fit(
+    model: keras.Model,
+    train: Batches,
+    validation: Batches,
+    *,
+    name: str,
+    epochs: int,
+    checkpoint: str = "last",
+    patience: int = 0,
+    watch: dict[str, Batches] | None = None,
+) -> Fit:
+    """Train a compiled model as `model.fit` does, and remember it.
+
+    A finished fit is read, not run again; one that was stopped resumes after its last whole epoch, with the same values as if
+    it had never stopped. Its key is computed from the model's layers, compile settings, initial weights and batches.
+
+    Args:
+        model: compiled, with its initial weights; afterwards it has those of the chosen epoch.
+        train: batches with a seed.
+        validation: batches without.
+        name: shown with the progress.
+        epochs: passes over the training rows, at most.
+        checkpoint: the epoch whose weights are kept: the `last`, which suits a learning rate that falls to 0, or the one with
+            the best value of a column of the history, such as `val_loss` (`val_accuracy`: the mean of all outputs').
+        patience: epochs without a better one after which training stops; 0: never.
+        watch: batches whose predictions are stored after every epoch, for Fit.watched.
+
+    Raises:
+        ParameterError: no such column, or a patience that nothing can end.
+        TrainingError: the loss is not a number.
+    """
+    if epochs < 1:
+        raise ParameterError(f"epochs {epochs}", expected="at least 1")
+    if patience and checkpoint == "last":
+        raise ParameterError(f"patience {patience} with checkpoint last", expected="another checkpoint, or patience 0")
+    watch = watch or {}
+    fingerprints = {name: each.fingerprint() for name, each in {"train": train, "validation": validation, **watch}.items()}
+    key = _compute_key(model, fingerprints, [epochs, checkpoint, patience])
+    folder = cache_folder("fits", f"{re.sub('[^A-Za-z0-9]+', '-', name)}-{key}")
+    with Progress(name, epochs * len(train), unit="batch") as progress:
+        keeper = _Keeper(model, folder, train, watch, checkpoint, patience, progress)
+        if not keeper.history.exists():
+            _run(model, train, validation, epochs, keeper)
+    _load(folder / "best.npz", model.weights)
+    return Fit(model, pd.DataFrame(keeper.rows).assign(best=np.arange(len(keeper.rows)) == keeper.best), folder)
+
+
+def _run(model: keras.Model, train: Batches, validation: Batches, epochs: int, keeper: "_Keeper") -> None:
+    callbacks = [keras.callbacks.TerminateOnNaN(raise_error=True), keeper]
+    if importlib.util.find_spec("tensorboard"):
+        callbacks.append(keras.callbacks.TensorBoard(cache_folder("tensorboard", keeper.folder.name), write_graph=False))
+    # Variables that are made while TensorFlow traces the training step make it trace that step twice.
+    x, y, *weights = train[0]
+    predicted = model.predict_on_batch(x)
+    model.compute_loss(x, y, predicted, *weights)
+    model.compute_metrics(x, y, predicted, *weights)
+    model.reset_metrics()
+    # Else TensorFlow sums gradients over devices, and the sum's own gradient in a table that is never emptied keeps each fit's
+    # graph: 65 MB more after every fit of a small MobileNet.
+    optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)  # mixed precision scales around it
+    apply, context = optimizer.apply, tf.distribute.get_replica_context
+    optimizer.apply = lambda *gradients, **named: context().merge_call(lambda _: apply(*gradients, **named))
+    span = {"epochs": epochs, "initial_epoch": len(keeper.rows)}
+    try:
+        model.fit(train, validation_data=validation, **span, callbacks=callbacks, shuffle=False, verbose=0)
+    except RuntimeError as error:
+        if "NaN or Inf" not in str(error):
+            raise
+        received = f"epoch {train.epoch + 1}: {error}"
+        raise TrainingError(received, expected="a finite loss", hint="lower learning_rate") from error
+    finally:
+        del optimizer.apply
+
+
+def predict(model: keras.Model, batches: Batches, *, flips: bool = False):
+    """Predict rows in the batches' order: float32 (n, outputs), or a dict of them by output name where the model has several.
+
+    Args:
+        model: takes what the batches hold.
+        batches: without a seed.
+        flips: average with the predictions for the mirrored images.
+    """
+    parts = []
+    for index in range(len(batches)):
+        x = batches[index][0]
+        count = len(keras.tree.flatten(x)[0])
+        # A last batch of another size would cost more than it does filled up: the graph is traced anew for it.
+        x = keras.tree.map_structure(lambda values: np.resize(values, (batches.batch_size, *values.shape[1:])), x)
+        outputs = model.predict_on_batch(x)
+        if flips:
+            mirrored = keras.tree.map_structure(lambda values: values[:, :, ::-1] if values.ndim == 4 else values, x)
+            outputs = keras.tree.map_structure(lambda a, b: (a + b) / 2, outputs, model.predict_on_batch(mirrored))
+        parts.append(keras.tree.map_structure(lambda values, count=count: np.asarray(values[:count], np.float32), outputs))
+    found = keras.tree.map_structure(lambda *values: np.concatenate(values), *parts)
+    if isinstance(found, list):
+        found = dict(zip(model.output_names, found, strict=True))
+    return next(iter(found.values())) if isinstance(found, dict) and len(found) == 1 else found
+
+
+def _compute_key(model: keras.Model, fingerprints: dict[str, str], settings: list) -> str:
+    """Return the key of all that a fit depends on."""
+    # Keras counts up the names of layers and optimizers over a session; what they are called changes no result.
+    names = {layer.name: f"layer {position}" for position, layer in enumerate(model.layers)} | {model.name: "model"}
+    config = re.sub(r'"([^"\\]*)"', lambda match: json.dumps(names.get(match[1], match[1])), model.to_json(sort_keys=True))
+    variables = [
+        [digest(np.atleast_1d(variable.numpy())), variable.trainable, keras.regularizers.serialize(variable.regularizer)]
+        for variable in model.variables  # dropout's random state among them
+    ]
+    return build_key(
+        config=re.sub(r'("name": "[^"]*?)_\d+"', r'\1"', config),
+        outputs=[name for name in getattr(model, "output_names", ()) if not re.fullmatch(r"\w+_\d+", name)],
+        variables=variables,
+        fingerprints=fingerprints,
+        settings=settings,
+        versions=[REVISION, keras.__version__, np.__version__],
+    )
+
+
+class _Keeper(keras.callbacks.Callback):
+    """Keeps history, best weights, watched predictions, and all that is needed to resume.
+
+    Keras' BackupAndRestore forgets dropout's random state, its ModelCheckpoint and EarlyStopping what was best before the stop.
+    """
+
+    def __init__(self, model, folder: Path, train: Batches, watch: dict, checkpoint: str, patience: int, progress: Progress):
+        super().__init__()
+        self.train, self.watch, self.checkpoint, self.patience, self.progress = train, watch, checkpoint, patience, progress
+        self.folder, self.state, self.history = folder, folder / "state.npz", folder / "history.json"
+        self.rows = json.loads(self.history.read_text()) if self.history.exists() else []
+        if not self.rows:
+            model.optimizer.build(model.trainable_variables)
+        if self.state.exists():
+            self.rows = json.loads(_load(self.state, model.variables + model.optimizer.variables))
+        progress.update(len(self.rows) * len(train))
+
+    @property
+    def best(self) -> int:
+        if self.checkpoint == "last":
+            return len(self.rows) - 1
+        columns = [name for name in self.rows[0] if name.startswith("val_")]
+        found = [name for name in columns if name == self.checkpoint]
+        found = found or [name for name in columns if name.endswith(self.checkpoint.removeprefix("val"))]
+        if not found:
+            raise ParameterError(f"checkpoint {self.checkpoint!r}", expected=f"last or one of {', '.join(columns)}")
+        scores = pd.DataFrame(self.rows)[found].mean(axis=1)
+        return int(scores.argmin() if re.search("loss|error|entropy|mae|mse", self.checkpoint) else scores.argmax())
+
+    def on_epoch_begin(self, epoch, logs=None):
+        # Set before Keras fetches the epoch's first batch, because it fetches ahead.
+        self.train.epoch, self.started = epoch, time.monotonic()
+
+    def on_train_batch_end(self, batch, logs=None):
+        validation = {name: value for name, value in (self.rows or [{}])[-1].items() if name.startswith("val_")}
+        self.progress.update(1, epoch=self.train.epoch + 1, loss=float(logs["loss"]), **validation)
+
+    def on_epoch_end(self, epoch, logs=None):
+        seconds = time.monotonic() - self.started
+        self.rows.append({"epoch": epoch + 1, **{name: float(value) for name, value in logs.items()}, "seconds": seconds})
+        for name, batches in self.watch.items():
+            values = predict(self.model, batches)
+            self._save(f"{name}-{epoch:03d}", **(values if isinstance(values, dict) else {"output": values}))
+        if self.best == epoch:
+            self._save("best", *self.model.weights)
+        # A model's variables are more than its weights: dropout's random state is among them. History and state are one file,
+        # which no kill can divide.
+        self._save("state", *self.model.variables, *self.model.optimizer.variables, rows=json.dumps(self.rows))
+        if self.patience and epoch - self.best >= self.patience:
+            self.model.stop_training = True
+
+    def on_train_end(self, logs=None):
+        write_text(self.history, json.dumps(self.rows, indent=1))
+        self.state.unlink(missing_ok=True)
+
+    def _save(self, name: str, *variables, **arrays) -> None:
+        # In their order, not by name, since names need not be unique.
+        np.savez(part := self.folder / f"{name}.part.npz", *[variable.numpy() for variable in variables], **arrays)
+        part.replace(self.folder / f"{name}.npz")
+
+
+def _load(path: Path, variables: list) -> str:
+    with np.load(path) as arrays:
+        for position, variable in enumerate(variables):
+            variable.assign(arrays[f"arr_{position}"])
+        return str(arrays.get("rows", ""))

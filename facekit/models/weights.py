@@ -1,0 +1,167 @@
+"""Weights of a backbone: found, and put into it all or nothing; a run's backbone for others to start from.
+
+The trap this prevents: weights of another network, width or preprocessing.
+"""
+
+import json
+import os
+import re
+import tempfile
+import zipfile
+from pathlib import Path
+
+import h5py
+import keras
+import numpy as np
+
+from facekit.data.manifests import read_manifest
+from facekit.errors import WeightsError
+from facekit.models import small_networks
+from facekit.models.weight_files import UNREADABLE, check_digest, check_file, check_keras, list_shapes, read_weights
+from facekit.paths import hash_file, project_root, resolve, write_text
+
+SAMPLE_FILE = Path(__file__).with_name("mobilenet_0.25_synthetic.weights.h5")
+BACKBONE_NAME, MODEL_NAME, CARD_NAME = "backbone.weights.h5", "model.keras", "card.json"
+
+
+def load_weights(model: keras.Model, name: str, source: str, *, imagenet: str = "", alpha: float = 1.0) -> None:
+    """Load weights into a backbone of backbones.build.
+
+    The input size may differ from the one that the weights were trained at; network, width and, for another run's weights, the
+    preprocessing must be the same.
+
+    Args:
+        model, name, alpha: the backbone, its row of backbones.BACKBONES, and MobileNet's width.
+        source: `none` (random), `imagenet`, `sample` (the small MobileNet in this repository), `run:PROFILE/TASK`, or a
+            file: .weights.h5, for ResNet18 also .pth and .safetensors.
+        imagenet: file name of its ImageNet weights.
+
+    Raises:
+        WeightsError: missing (with where to get it), damaged, not to be trusted, or not of this network.
+    """
+    path = _download_imagenet(name, imagenet) if source == "imagenet" else find_file(source)
+    if path is None:
+        return
+    shapes = list_shapes(model.layers)
+    if path.suffix in (".pth", ".pt", ".safetensors"):
+        if name != "ResNet18":
+            raise WeightsError(f"{path}: a PyTorch file for {name}", expected="a .weights.h5 file; PyTorch's for ResNet18 only")
+        check_digest(path)
+        arrays = small_networks.convert_resnet18(small_networks.read_torch_file(path), shapes, path)
+    elif source == "imagenet":
+        check_file(path)
+        try:
+            return model.load_weights(path)  # keras.applications' own layout
+        except UNREADABLE as error:
+            raise WeightsError(
+                f"{path}: {error}", expected=f"the ImageNet weights of {name}", hint="delete the file"
+            ) from error
+    elif source.startswith("run:"):
+        arrays = _read_run(path, model, [name, alpha])
+    else:
+        check_file(path)
+        arrays = read_weights(path, shapes)
+    for layer in model.layers:
+        for variable, array in zip(layer.weights, arrays.get(layer.name, ()), strict=True):
+            variable.assign(array)
+
+
+def find_file(source: str, imagenet: str = "") -> Path | None:
+    """Return the file that `source` stands for (see load_weights); None for `none`."""
+    if source == "none":
+        return None
+    if source == "imagenet":
+        return Path(os.environ.get("KERAS_HOME") or "~/.keras").expanduser() / "models" / imagenet
+    if source.startswith("run:"):
+        if not (match := re.fullmatch(r"run:([a-z0-9-]+)/([a-z0-9-]+)", source)):
+            raise WeightsError(f"weights {source!r}", expected="run:PROFILE/TASK, such as run:laptop/celeba")
+        profile, task = match.groups()
+        folder = project_root() / "reports" / profile / task / "model"
+        for path in (folder / BACKBONE_NAME, folder / MODEL_NAME):
+            if path.is_file():
+                return path
+        received = f"weights {source}: no saved model in reports/{profile}/{task}/model"
+        raise WeightsError(received, hint=f"make it first: make {task} PROFILE={profile}")
+    path = SAMPLE_FILE if source == "sample" else resolve(source)
+    if not path.is_file():
+        expected = "imagenet, none, sample, run:PROFILE/TASK or a file that is there"
+        raise WeightsError(f"weights {source!r}: no file {path}", expected=expected)
+    return path
+
+
+def _download_imagenet(name: str, file: str) -> Path:
+    if not file:
+        raise WeightsError(f"imagenet weights of {name} in this width", expected="alpha 0.25, 0.5, 0.75 or 1.0")
+    # The manifest lists one file a network; MobileNet's other widths and sizes are in the same folder.
+    listed = next(entry for entry in read_manifest("weights").files if entry.network == name and entry.url)
+    known = (listed.sha256 or listed.md5) if listed.path == file else None
+    url, path = listed.url.replace(listed.path, file), find_file("imagenet", file)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)  # or Keras would take /tmp
+        return Path(keras.utils.get_file(file, url, cache_dir=path.parent.parent, cache_subdir="models", file_hash=known))
+    # Each kind of network trouble has its own exception; Keras raises a bare one.
+    except Exception as error:
+        digest = f" ({'sha256' if listed.sha256 else 'md5'} {known})" if known else ""
+        received = f"imagenet weights of {name}: cannot download {url} ({error})"
+        raise WeightsError(received, hint=f"get {file}{digest} on another machine and put it at {path}") from error
+
+
+def _read_run(path: Path, model: keras.Model, wanted: list) -> dict[str, list[np.ndarray]]:
+    """Read a run's backbone.weights.h5, or the backbone's part of its model.keras."""
+    whole, steps = path.name == MODEL_NAME, _list_steps(json.loads(model.to_json())["config"])
+    try:
+        card = json.loads(path.with_name(CARD_NAME).read_text(encoding="utf-8"))
+        entry = card["models"]["model"] if whole else card
+        sha256, received = entry["sha256"], None if whole else [card["network"], card["alpha"], card["preprocessing"]]
+    except UNREADABLE as error:
+        received = f"{path.with_name(CARD_NAME)}: {type(error).__name__} {error}"
+        raise WeightsError(received, expected="the model card that a run writes") from error
+    if whole:
+        # Network and width show in the layers themselves.
+        received = [*wanted, _list_steps(check_keras(path, sha256))]
+    if received != [*wanted, steps]:
+        raise WeightsError(f"{path}: weights of {received}", expected=f"{[*wanted, steps]}")
+    if not whole:
+        check_file(path, sha256)
+        return read_weights(path, list_shapes(model.layers))
+    with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(path) as archive:
+        return read_weights(archive.extract("model.weights.h5", folder), list_shapes(model.layers), partial=True)
+
+
+def _list_steps(config: dict) -> list[list]:
+    """Return what a model's preprocessing layers do, from its configuration: class and numbers."""
+    steps = [item for item in config["layers"] if str(item["config"]["name"]).startswith("preprocess_")]
+    values = [[item["config"].get(key) for key in ("scale", "offset", "mean", "variance")] for item in steps]
+    return [[item["class_name"], *(each for each in row if each is not None)] for item, row in zip(steps, values, strict=True)]
+
+
+def save_backbone(model: keras.Model, folder: Path, text: str, **card) -> None:
+    """Write a run's backbone for others to start from, its kernels as compressed float16, with its model card.
+
+    Args:
+        model: of backbones.build.
+        folder: the run's model/, after Run.save_model; gets backbone.weights.h5, README.md and more keys in card.json.
+        text: what the backbone was trained on, what for, and what not for, in Markdown.
+        card: network and alpha, and what else is to be known.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    path, part, file = folder / BACKBONE_NAME, folder / "backbone.part", folder / CARD_NAME
+    with tempfile.TemporaryDirectory() as temporary:
+        keras.Model(model.inputs, model.outputs).save_weights(full := Path(temporary) / "full.weights.h5")
+        with h5py.File(full, "r") as source, h5py.File(part, "w") as target:
+
+            def copy(name, item):
+                if isinstance(item, h5py.Dataset):
+                    # Vectors stay float32, as a variance can be too small for 16 bits.
+                    values = item[()].astype(np.float16) if item.ndim > 1 else item[()]
+                    target.create_dataset(name, data=values, compression="gzip", compression_opts=9, shuffle=True)
+                else:
+                    target.require_group(name).attrs.update(item.attrs)
+
+            source.visititems(copy)
+    part.replace(path)
+    known = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    steps = _list_steps(json.loads(model.to_json())["config"])
+    known |= {"holds": "backbone", "sha256": hash_file(path), "preprocessing": steps} | card
+    write_text(file, json.dumps(known, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
+    write_text(folder / "README.md", text)

@@ -1,0 +1,201 @@
+"""The table of networks: what each builds, how it preprocesses, what is frozen, and that a saved model needs no facekit."""
+
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+from keras.applications import densenet, imagenet_utils, inception_v3, mobilenet, resnet
+
+from facekit.errors import ParameterError
+from facekit.models.backbones import BACKBONES, build, describe, list_layers
+
+# name: parameters, trainable ones, layers as keras.applications lists them, channels, Keras' own preprocessing.
+NETWORKS = {
+    "ResNet50": (23_587_712, 23_534_592, 175, 2048, resnet.preprocess_input),
+    "InceptionV3": (21_802_784, 21_768_352, 311, 2048, inception_v3.preprocess_input),
+    "DenseNet121": (7_037_504, 6_953_856, 427, 1024, densenet.preprocess_input),
+    "MobileNet": (3_228_864, 3_206_976, 86, 1024, mobilenet.preprocess_input),
+    "ResNet18": (11_186_112, 11_176_512, 85, 512, lambda images: imagenet_utils.preprocess_input(images, mode="torch")),
+}
+LAST_LAYERS = {
+    "ResNet50": "conv5_block3_out",
+    "InceptionV3": "mixed10",
+    "DenseNet121": "relu",
+    "MobileNet": "conv_pw_13_relu",
+    "ResNet18": "layer4_1_relu2",
+}
+IMAGES = np.random.default_rng(0).integers(0, 256, (2, 75, 75, 3), dtype=np.uint8)
+
+
+@pytest.fixture(scope="module")
+def built():
+    models = {}
+
+    def get(name):
+        if name not in models:
+            models[name] = build(name, (75, 75))
+        return models[name]
+
+    return get
+
+
+def preprocess(model, images):
+    first = list_layers(model)[1]  # the layer after the input
+    return keras.Model(model.input, first.input).predict_on_batch(images.astype(np.float32))
+
+
+def test_table_and_test_name_the_same_networks():
+    assert set(BACKBONES) == set(NETWORKS)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_network_is_flat_and_has_the_published_size(built, name):
+    model = built(name)
+    parameters, trainable, layers, channels, _ = NETWORKS[name]
+    assert model.count_params() == parameters
+    assert sum(int(np.prod(weight.shape)) for weight in model.trainable_weights) == trainable
+    assert len(list_layers(model)) == layers
+    assert not any(isinstance(layer, keras.Model) for layer in model.layers)
+    assert (model.input.name, model.input_shape, model.output_shape[-1]) == ("images", (None, 75, 75, 3), channels)
+    assert model.layers[-1].name == LAST_LAYERS[name]
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_preprocessing_in_the_model_is_that_of_keras(built, name):
+    expected = NETWORKS[name][-1](IMAGES.astype(np.float32))
+    np.testing.assert_allclose(preprocess(built(name), IMAGES), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(("preprocessing", "factor"), [("unit", 1 / 255), ("none", 1)])
+def test_other_preprocessing_is_the_same_for_every_network(preprocessing, factor):
+    model = build("ResNet18", (75, 75), preprocessing=preprocessing)
+    np.testing.assert_allclose(preprocess(model, IMAGES), IMAGES * factor, atol=1e-5)
+    assert len(list_layers(model)) == NETWORKS["ResNet18"][2]
+
+
+def test_preprocessing_keeps_32_bits_under_mixed_precision():
+    keras.mixed_precision.set_global_policy("mixed_bfloat16")
+    try:
+        model = build("MobileNet", (32, 32), alpha=0.25)
+    finally:
+        keras.mixed_precision.set_global_policy("float32")
+    image = np.full((1, 32, 32, 3), 100.25, np.float32)
+    np.testing.assert_allclose(preprocess(model, image), image / 127.5 - 1, atol=1e-5)
+    assert model.get_layer("conv1").compute_dtype == "bfloat16"
+
+
+def test_counted_layer_names_do_not_depend_on_the_session(built):
+    for name in ("InceptionV3", "ResNet50"):
+        names = [[operation.name for operation in model.operations] for model in (build(name, (75, 75)), built(name))]
+        assert names[0] == names[1]
+    assert names[0][1:3] == ["preprocess_rgb_to_bgr", "preprocess_standardize"]
+    assert built("InceptionV3").get_layer("conv2d_93").output.shape[-1] == 192
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"name": "VGG16"}, "backbone 'VGG16'; expected one of ResNet50, InceptionV3"),
+        ({"name": "InceptionV3", "size": (75, 74)}, "input size 75x74 for InceptionV3; expected 75 pixels or more"),
+        ({"name": "ResNet50", "alpha": 0.5}, "alpha 0.5 for ResNet50"),
+        ({"alpha": 0.0}, "alpha 0.0 for MobileNet"),
+        ({"preprocessing": "imagenet"}, "preprocessing 'imagenet'"),
+        ({"frozen_batchnorm": "train"}, "frozen_batchnorm 'train'; expected inference or batch"),
+        ({"frozen_layers": 87}, "frozen_layers 87; expected -1 to 86, the layers of MobileNet"),
+    ],
+)
+def test_what_a_network_does_not_have_is_refused(arguments, message):
+    with pytest.raises(ParameterError, match=message):
+        build(**{"name": "MobileNet", "size": (75, 75), **arguments})
+
+
+@pytest.mark.parametrize(("count", "frozen"), [(0, 0), (37, 22), (86, 54), (-1, 54)])
+def test_frozen_layers_count_the_networks_own(count, frozen):
+    model = build("MobileNet", (32, 32), alpha=0.25, frozen_layers=count)
+    own = list_layers(model)
+    taken = [layer for layer in own[: count if count >= 0 else None] if layer.weights]
+    assert len(taken) == frozen == describe(model, "MobileNet", weights="none", alpha=0.25)["layers_frozen"]
+    assert {layer.trainable for layer in taken} <= {False}
+    assert all(layer.trainable for layer in own[count:] if count >= 0)
+
+
+def add_head(base):
+    x = keras.layers.GlobalAveragePooling2D()(base.output)
+    return keras.Model(base.input, keras.layers.Dense(2, "softmax", name="head")(x))
+
+
+@pytest.mark.parametrize(("mode", "statistics_move"), [("inference", False), ("batch", True)])
+def test_frozen_weights_do_not_move_in_fit_and_statistics_only_in_batch_mode(mode, statistics_move):
+    base = build("MobileNet", (32, 32), alpha=0.25, frozen_layers=-1, frozen_batchnorm=mode)
+    model = add_head(base)
+    model.compile(keras.optimizers.AdamW(0.1, weight_decay=0.1), "categorical_crossentropy")
+    before = {weight.path: weight.numpy() for weight in model.weights}
+    images = np.random.default_rng(0).uniform(0, 255, (8, 32, 32, 3)).astype(np.float32)
+    model.fit(images, np.eye(2)[np.zeros(8, int)], verbose=0)
+    moved = {weight.path for weight in model.weights if (weight.numpy() != before[weight.path]).any()}
+    assert {path for path in moved if "moving" not in path} == {"head/kernel", "head/bias"}
+    assert any("moving" in path for path in moved) == statistics_move
+
+
+def test_frozen_batchnorm_uses_the_statistics_of_its_mode():
+    images = np.random.default_rng(0).uniform(0, 255, (8, 32, 32, 3)).astype(np.float32)
+    for mode, same in (("inference", True), ("batch", False)):
+        model = build("MobileNet", (32, 32), alpha=0.25, frozen_layers=-1, frozen_batchnorm=mode)
+        training, inference = (np.asarray(model(images, training=each)) for each in (True, False))
+        assert np.allclose(training, inference, atol=1e-5) == same
+
+
+def test_a_network_is_described_for_the_record():
+    model = add_head(build("MobileNet", (96, 96), weights="sample", alpha=0.25, frozen_layers=37))
+    assert describe(model, "MobileNet", weights="sample", alpha=0.25) == {
+        "network": "MobileNet",
+        "alpha": 0.25,
+        "input_size": [96, 96],
+        "weights": {"source": "sample", "sha256": "e6d7cf0eb7716bb2135d3433a77892881cec684143b34e16323b9f3813952d30"},
+        "layers_frozen": 22,
+        "parameters": 219_058,
+        "trainable": 203_458,
+    }
+
+
+OPEN = """
+import sys
+sys.modules["facekit"] = None  # importing it fails
+import keras, numpy as np
+for name in ("MobileNet", "ResNet50"):
+    model = keras.models.load_model(f"{sys.argv[1]}/{name}.keras", safe_mode=True)
+    np.save(f"{sys.argv[1]}/{name}.npy", model.predict_on_batch(np.load(f"{sys.argv[1]}/images.npy").astype("float32")))
+"""
+
+
+def test_a_saved_model_opens_in_safe_mode_without_facekit(tmp_path):
+    np.save(tmp_path / "images.npy", IMAGES)
+    expected = {}
+    for name, alpha in (("MobileNet", 0.25), ("ResNet50", 1.0)):
+        keras.utils.set_random_seed(0)
+        weights = "sample" if name == "MobileNet" else "none"
+        model = add_head(build(name, (75, 75), alpha=alpha, weights=weights, frozen_layers=10))
+        model.compile("adam", "categorical_crossentropy")
+        expected[name] = model.predict_on_batch(IMAGES.astype(np.float32))
+        keras.Model(model.inputs, model.outputs).save(tmp_path / f"{name}.keras")
+    subprocess.run([sys.executable, "-W", "error", "-c", OPEN, str(tmp_path)], check=True, cwd=tmp_path)
+    for name, probabilities in expected.items():
+        np.testing.assert_allclose(np.load(tmp_path / f"{name}.npy"), probabilities, atol=1e-6)
+        assert np.ptp(probabilities) > 0.01
+
+
+def test_features_of_the_committed_backbone_are_those_it_was_recorded_with(tmp_path, monkeypatch):
+    """Literal values, computed with the code that trained it, for a fixed image of noise."""
+    from facekit.models import features
+
+    monkeypatch.setenv("FACEKIT_CACHE", str(tmp_path))
+    images = np.random.default_rng(0).integers(0, 256, (2, 96, 96, 3), dtype=np.uint8)
+    found = features.extract(build("MobileNet", (96, 96), weights="run:laptop/celeba"), images)
+    assert found.shape == (2, 1024)
+    expected = [
+        [0.11631351, 0.42819557, 2.00915432, 0.0, 0.29520906, 1.01854432, 4.9692378, 4.42012835],
+        [0.10909769, 0.52286935, 2.12376142, 0.0, 0.22187346, 0.86619145, 4.61392832, 4.2823925],
+    ]
+    np.testing.assert_allclose(found[:, [0, 100, 200, 300, 500, 700, 281, 456]], expected, atol=1e-4)

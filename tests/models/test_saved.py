@@ -1,0 +1,120 @@
+"""A run's saved models: how they answer together, what is refused, what is explained."""
+
+import json
+import os
+
+import numpy as np
+import pytest
+from saved_runs import build_network, save_every_kind, save_run
+
+from facekit.data.images import resize_image
+from facekit.errors import WeightsError
+from facekit.models.saved import Predictor, find_run
+
+SMILE = {"smile": (3, "softmax")}
+CLASSES = {"classes": ["none", "positive", "negative"]}
+
+
+@pytest.fixture(scope="module")
+def photos():
+    random = np.random.default_rng(0)
+    return [random.integers(0, 256, shape, np.uint8) for shape in ((40, 60, 3), (33, 32, 3))]
+
+
+def test_every_kind_of_output_in_words(tmp_path, photos):
+    answers = Predictor(save_every_kind(tmp_path / "laptop" / "faces")).predict(photos)
+    assert [(answer.name, answer.describe(1)) for answer in answers] == [
+        ("popularity", "4.25"),
+        ("is_female", "not is_female 75%"),
+        ("worn", "Hat 90%, Eyeglasses 40%"),
+        ("smile", "positive 70%"),
+    ]
+
+
+def test_two_names_of_one_probability_are_two_classes(tmp_path, photos):
+    network = build_network({"sex": (1, "sigmoid")}, {"sex": [np.log(0.2 / 0.8)]})
+    (answer,) = Predictor(save_run(tmp_path, {"model": (network, {"classes": ["female", "male"]})})).predict(
+        photos, explain=True
+    )
+    assert (answer.describe(0), answer.explained) == ("female 80%", ["female", "female"])
+
+
+def test_mirrored_copies_and_named_networks_are_averaged(tmp_path, photos):
+    first, second, other = (build_network(SMILE, seed=seed) for seed in range(3))
+    models = {"model": (first, CLASSES | {"flips": True, "averaged": ["second"]}), "second": (second, CLASSES)}
+    (answer,) = Predictor(save_run(tmp_path, models | {"another": (other, CLASSES)})).predict(photos[1:])
+    image = resize_image(photos[1], (32, 32))[None].astype(np.float32)
+    expected = [np.asarray(model(x)) for model in (first, second) for x in (image, image[:, :, ::-1])]
+    np.testing.assert_allclose(answer.values, np.mean(expected, axis=0), atol=1e-6)
+
+
+def test_cascade_asks_the_second_stage_where_the_first_is_sure_enough(tmp_path, photos):
+    first = build_network({"stage1": (2, "softmax")}, {"stage1": np.log([0.4, 0.6])})
+    then = build_network({"stage2": (2, "softmax")}, {"stage2": np.log([0.2, 0.8])})
+    for threshold, predicted in ((0.7, "none 40%"), (0.5, "negative 48%")):
+        cascade = {"classes": ["none", "smile"], "cascade": {"then": "stage2", "threshold": threshold}}
+        models = {"model": (build_network(SMILE), CLASSES), "stage1": (first, cascade)}
+        models["stage2"] = (then, {"classes": ["positive", "negative"]})
+        (answer,) = Predictor(save_run(tmp_path / str(threshold), models)).predict(photos, explain=True)
+        np.testing.assert_allclose(answer.values[0], [0.4, 0.12, 0.48], atol=1e-6)
+        assert answer.describe(0) == predicted
+        assert answer.explained[0] == predicted.split()[0]
+        assert len(answer.maps) == 2
+
+
+def test_a_map_shows_where_the_network_looked(tmp_path, photos):
+    (answer,) = Predictor(save_run(tmp_path, {"model": (build_network(SMILE, seed=4), CLASSES)})).predict(photos, explain=True)
+    assert [heat.shape for heat in answer.maps] == [(32, 32), (32, 32)]
+    assert answer.explained == [answer.classes[k] for k in answer.values.argmax(axis=1)]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda card: card.clear(), r"card.json: KeyError 'models'; expected a run's card and models"),
+        (lambda card: card["models"].clear(), "card.json: KeyError 'model'"),
+        (lambda card: card["models"]["model"].update(classes=["a"]), "1 classes for 3 outputs of smile"),
+        (lambda card: card["models"]["model"].update(averaged=["lost"]), "KeyError 'lost'"),
+        (lambda card: card["models"]["model"].update(sha256="0" * 64), "sha256 .*; expected 0000"),
+        (lambda card: card["models"]["model"].update(file="../../secret.keras"), r"model/secret.keras"),
+        (lambda card: card["models"]["model"].update(cascade={"then": "model"}, classes=["a", "b"]), "2 classes for 3"),
+    ],
+)
+def test_damaged_cards_are_refused(tmp_path, change, message):
+    folder = save_run(tmp_path, {"model": (build_network(SMILE), CLASSES)})
+    card = json.loads((folder / "model" / "card.json").read_text())
+    change(card)
+    (folder / "model" / "card.json").write_text(json.dumps(card))
+    with pytest.raises(WeightsError, match=message):
+        Predictor(folder)
+
+
+def test_files_that_are_no_models_are_refused(tmp_path):
+    folder = save_run(tmp_path, {"model": (build_network(SMILE), CLASSES)})
+    for name, content in (("model.keras", b"PK\3\4 no archive"), ("card.json", b"\xff{")):
+        (folder / "model" / name).write_bytes(content)
+        with pytest.raises(WeightsError, match=name):
+            Predictor(folder)
+
+
+def test_a_network_that_needs_more_than_a_photo_is_refused(tmp_path):
+    import keras
+
+    images, attributes = keras.Input((8, 8, 3), name="images"), keras.Input((2,), name="attributes")
+    x = keras.layers.Concatenate()([keras.layers.GlobalAveragePooling2D()(images), attributes])
+    model = keras.Model([images, attributes], keras.layers.Dense(1, name="popularity")(x))
+    with pytest.raises(WeightsError, match="2 inputs; expected a network that needs the photo alone"):
+        Predictor(save_run(tmp_path, {"model": (model, {})}))
+
+
+def test_a_task_means_its_newest_run_with_a_model(tmp_path):
+    for number, profile in enumerate(("sample", "laptop", "full")):
+        (tmp_path / profile / "smile" / "model").mkdir(parents=True)
+        if profile != "full":
+            (tmp_path / profile / "smile" / "model" / "model.keras").touch()
+        os.utime(tmp_path / profile / "smile" / "model", (number, number))
+    assert find_run("smile", tmp_path) == tmp_path / "laptop" / "smile"
+    assert find_run(str(tmp_path / "full" / "smile")) == tmp_path / "full" / "smile"
+    message = r"^age: no run with a model .*; expected a run's folder or an experiment; make one: make age$"
+    with pytest.raises(WeightsError, match=message):
+        find_run("age", tmp_path)

@@ -1,0 +1,320 @@
+"""Training: the chosen epoch, the key of a fit, going on after a kill, stopping at NaN."""
+
+import gc
+import json
+import os
+import signal
+import subprocess
+import sys
+import weakref
+
+import keras
+import numpy as np
+import pytest
+
+from facekit.data.augment import ImageDataGenerator
+from facekit.data.batches import Batches, one_hot
+from facekit.errors import ParameterError, TrainingError
+from facekit.models import losses, training
+
+IMAGES = np.random.default_rng(0).integers(0, 256, (64, 6, 6, 3), dtype=np.uint8)
+LABELS = np.where(IMAGES.mean((1, 2, 3)) > 127, "light", "dark")
+TRAIN, VALIDATION = np.arange(48), np.arange(48, 64)
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("FACEKIT_CACHE", str(tmp_path))
+    return tmp_path
+
+
+def make_batches(rows, *, images=IMAGES, labels=LABELS, **settings):
+    return Batches(images, one_hot(labels, ("dark", "light")), rows, batch_size=8, **settings)
+
+
+def make_model(*, units=8, dropout=0.3, seed=3):
+    keras.utils.set_random_seed(seed)
+    inputs = keras.Input((6, 6, 3))
+    x = keras.layers.Rescaling(1 / 255)(inputs)
+    x = keras.layers.BatchNormalization()(keras.layers.Flatten()(x))
+    x = keras.layers.Dropout(dropout)(keras.layers.Dense(units, activation="relu")(x))
+    return keras.Model(inputs, keras.layers.Dense(2, "softmax", name="light")(x))
+
+
+def fit(model=None, *, epochs=2, learning_rate=0.01, changes=None, watch=True, **settings):
+    model = model or make_model()
+    augment = ImageDataGenerator(horizontal_flip=True)
+    train = make_batches(TRAIN, seed=1, augment=augment, **(changes or {}))
+    validation = make_batches(VALIDATION)
+    loss = keras.losses.CategoricalCrossentropy(label_smoothing=0.1)
+    model.compile(training.adamw(learning_rate, epochs, train), loss, metrics=["accuracy"])
+    watched = {"test": make_batches(VALIDATION)} if watch else None
+    return training.fit(model, train, validation, name="light or dark", epochs=epochs, watch=watched, **settings)
+
+
+def test_a_finished_fit_is_read_not_run_again(monkeypatch):
+    first = fit()
+    monkeypatch.setattr(keras.Model, "fit", lambda *_, **__: pytest.fail("trained again"))
+    again = fit()
+    assert first.history.equals(again.history)
+    assert first.seconds == again.seconds > 0
+    assert list(first.history) == ["epoch", "accuracy", "loss", "val_accuracy", "val_loss", "seconds", "best"]
+    for weight, other in zip(first.model.weights, again.model.weights, strict=True):
+        np.testing.assert_array_equal(weight, other)
+
+
+def regularize(model):
+    model.layers[-1].kernel.regularizer = keras.regularizers.L2(0.1)
+    return model
+
+
+def freeze(model):
+    model.layers[3].gamma.trainable = False
+    return model
+
+
+CHANGED_LABEL, CHANGED_PIXEL = LABELS.copy(), IMAGES.copy()
+CHANGED_LABEL[0] = "light" if LABELS[0] == "dark" else "dark"
+CHANGED_PIXEL[0, 0, 0, 0] ^= 1
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"learning_rate": 0.02},
+        {"epochs": 3},
+        {"checkpoint": "val_loss"},
+        {"changes": {"labels": CHANGED_LABEL}},
+        {"changes": {"images": CHANGED_PIXEL}},
+        {"model": lambda: make_model(units=9)},
+        {"model": lambda: make_model(dropout=0.4)},
+        {"model": lambda: make_model(seed=4)},
+        {"model": lambda: regularize(make_model())},
+        {"model": lambda: freeze(make_model())},
+        {"watch": False},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_what_changes_the_result_makes_another_fit(change, monkeypatch):
+    fit()
+    monkeypatch.setattr(training.keras.Model, "fit", lambda *_, **__: (_ for _ in ()).throw(KeyError("trains")))
+    fit()
+    with pytest.raises(KeyError, match="trains"):
+        fit(**{name: value() if name == "model" else value for name, value in change.items()})
+
+
+def test_one_dropout_seed_is_another_fit():
+    first, second = make_model(), make_model()
+    state = second.layers[5].seed_generator.state
+    state.assign(state + 1)
+    assert not fit(first).history["loss"].equals(fit(second).history["loss"])
+
+
+def test_names_that_keras_counts_up_and_comments_change_no_key(tmp_path):
+    folder = fit(make_model()).folder
+    keras.layers.Dense(1), keras.layers.Flatten(), keras.layers.Dropout(0.1), keras.layers.BatchNormalization()
+    assert fit(make_model()).folder == folder
+    # In a process of its own, whose facekit has other comments and docstrings.
+    code = "import sys; sys.path[:0] = [{!r}, {!r}]; from test_training import fit; print(fit().folder)"
+    copy_with_other_comments(tmp_path / "edited")
+    code = code.format(str(tmp_path / "edited"), os.path.dirname(__file__))
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=dict(os.environ))
+    assert found.stdout.strip() == str(folder), found.stderr[-2000:]
+
+
+def copy_with_other_comments(target):
+    import shutil
+    from pathlib import Path
+
+    shutil.copytree(Path(training.__file__).parent.parent, target / "facekit")
+    for path in (target / "facekit").rglob("*.py"):
+        path.write_text("# A comment more.\n" + path.read_text() + "\n# And another.\n")
+
+
+KILLED = """
+import os, signal, sys
+sys.path.insert(0, sys.argv[1])
+from test_training import fit
+from facekit.models import training
+predict, calls = training.predict, []
+
+def predict_or_die(*args, **settings):
+    calls.append(1)
+    if len(calls) == 3:  # in the third epoch, before its state is stored
+        os.kill(os.getpid(), signal.SIGKILL)
+    return predict(*args, **settings)
+
+training.predict = predict_or_die
+fit(epochs=3, checkpoint="val_loss", patience=3)
+"""
+
+
+def test_a_killed_fit_resumes_to_the_same_values(tmp_path, monkeypatch):
+    whole = fit(epochs=3, checkpoint="val_loss", patience=3)
+    monkeypatch.setenv("FACEKIT_CACHE", str(tmp_path / "cut"))
+    killed = subprocess.run([sys.executable, "-c", KILLED, os.path.dirname(__file__)], capture_output=True, text=True)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr[-2000:]
+    (state,) = (tmp_path / "cut").rglob("state.npz")
+    assert len(json.loads(str(np.load(state)["rows"]))) == 2
+    resumed = fit(epochs=3, checkpoint="val_loss", patience=3)
+    assert resumed.history.drop(columns="seconds").equals(whole.history.drop(columns="seconds"))
+    for weight, other in zip(whole.model.variables, resumed.model.variables, strict=True):
+        np.testing.assert_array_equal(weight, other)
+    np.testing.assert_array_equal(whole.watched("test"), resumed.watched("test"))
+
+
+def test_a_fit_traces_its_steps_once(monkeypatch):
+    traced = []
+    for name, step in {name: getattr(keras.Model, name) for name in ("train_step", "test_step", "predict_step")}.items():
+
+        def count(self, data, name=name, step=step):
+            traced.append(name)
+            return step(self, data)
+
+        monkeypatch.setattr(keras.Model, name, count)
+    # 48 rows in batches of 9: the last one is smaller.
+    model, train = make_model(), Batches(IMAGES, one_hot(LABELS, ("dark", "light")), TRAIN, batch_size=9, seed=0)
+    model.compile(training.adamw(0.1, 2, train), "categorical_crossentropy", metrics=["accuracy"])
+    found = training.fit(model, train, make_batches(VALIDATION), name="traced", epochs=2)
+    found.predict(Batches(IMAGES, batch_size=9), flips=True)
+    assert sorted(traced) == ["predict_step", "test_step", "train_step"]
+
+
+def test_the_best_epoch_is_chosen_and_patience_ends_the_fit():
+    # A learning rate this high makes validation worse after the first epochs.
+    found = fit(epochs=30, learning_rate=0.5, checkpoint="val_loss", patience=2)
+    history = found.history
+    best = int(history["val_loss"].idxmin())
+    assert len(history) == best + 3 < 30
+    assert history["best"].tolist() == [epoch == best for epoch in range(len(history))]
+    watched = found.watched("test")
+    assert watched.shape == (len(history), 16, 2)
+    np.testing.assert_allclose(watched[best], found.predict(make_batches(VALIDATION)), atol=1e-6)
+
+
+def test_the_epoch_is_chosen_by_accuracy_or_is_the_last():
+    for checkpoint in ("val_accuracy", "last"):
+        found = fit(epochs=8, learning_rate=0.2, checkpoint=checkpoint)
+        best = int(found.history["val_accuracy"].idxmax()) if checkpoint == "val_accuracy" else 7
+        assert best != int(found.history["val_loss"].idxmin())  # or this would say nothing
+        assert found.history["best"].tolist() == [epoch == best for epoch in range(8)]
+        np.testing.assert_allclose(found.watched("test")[best], found.predict(make_batches(VALIDATION)), atol=1e-6)
+
+
+def fit_two_heads(*, weights=None, loss_weights=None, checkpoint="val_accuracy"):
+    keras.utils.set_random_seed(3)
+    inputs = {"images": keras.Input((6, 6, 3), name="images"), "auxiliary": keras.Input((2,), name="auxiliary")}
+    x = keras.layers.Concatenate()([keras.layers.Flatten()(inputs["images"]), inputs["auxiliary"]])
+    outputs = {
+        "tone": keras.layers.Dense(1, name="tone")(x),
+        "traits": keras.layers.Dense(3, "sigmoid", name="traits")(x),
+        "worn": keras.layers.Dense(1, "sigmoid", name="worn")(x),
+    }
+    model = keras.Model(inputs, outputs)
+    targets = {"tone": np.ones(64), "traits": np.tile([0.0, 1.0, -1.0], (64, 1)), "worn": np.arange(64) % 2}
+    data = ({"images": IMAGES / 255, "auxiliary": np.ones((64, 2))}, targets)
+    train = Batches(*data, TRAIN, batch_size=8, seed=1, sample_weights=weights)
+    validation = Batches(*data, VALIDATION, batch_size=8)
+    crossentropy = {"traits": losses.LabelCrossentropy(), "worn": losses.LabelCrossentropy()}
+    accuracies = {"traits": losses.LabelAccuracy(), "worn": losses.LabelAccuracy()}
+    model.compile("adam", {"tone": "mse", **crossentropy}, loss_weights=loss_weights, weighted_metrics=accuracies)
+    start = model.get_layer("traits").kernel.numpy()
+    found = training.fit(model, train, validation, name="two heads", epochs=2, checkpoint=checkpoint)
+    return found, (model.get_layer("traits").kernel.numpy() != start).any(axis=0).tolist()
+
+
+def test_heads_have_their_own_losses_weights_and_predictions():
+    ones = {name: np.ones(64) for name in ("tone", "traits", "worn")}
+    found, moved = fit_two_heads()
+    assert moved == [True, True, False]  # the third label is unknown everywhere
+    assert {"val_traits_accuracy", "val_worn_accuracy", "val_tone_loss"} <= set(found.history)
+    predicted = found.predict(Batches({"images": IMAGES / 255, "auxiliary": np.ones((64, 2))}))
+    assert {name: values.shape for name, values in predicted.items()} == {"tone": (64, 1), "traits": (64, 3), "worn": (64, 1)}
+    assert fit_two_heads(weights=ones | {"traits": np.zeros(64)})[1] == [False] * 3
+    assert fit_two_heads(loss_weights={"tone": 1.0, "traits": 0.0, "worn": 1.0})[1] == [False] * 3
+
+
+def test_label_weights_make_another_fit():
+    keys = []
+    for weights in (None, [[1.0], [2.0]], [[1.0], [3.0]]):
+        model = make_model()
+        model.compile("sgd", losses.LabelCrossentropy(weights), metrics=[losses.LabelAccuracy()])
+        keys.append(training.fit(model, make_batches(TRAIN, seed=0), make_batches(VALIDATION), name="a", epochs=1).folder)
+    assert len(set(keys)) == 3
+
+
+def test_a_sequential_model_and_one_whose_outputs_are_a_list_are_taken_too():
+    images, labels = IMAGES / 255, one_hot(LABELS, ("dark", "light"))
+    train, validation = Batches(images, labels, TRAIN, seed=0), Batches(images, labels, VALIDATION)
+    model = keras.Sequential([keras.Input((6, 6, 3)), keras.layers.Flatten(), keras.layers.Dense(2, "softmax")])
+    model.compile("sgd", "categorical_crossentropy")
+    assert training.fit(model, train, validation, name="plain", epochs=1).predict(validation).shape == (16, 2)
+    flat = keras.layers.Flatten()(inputs := keras.Input((6, 6, 3)))
+    model = keras.Model(inputs, [keras.layers.Dense(1, name="a")(flat), keras.layers.Dense(2, name="b")(flat)])
+    predicted = training.predict(model, validation)
+    assert {name: values.shape for name, values in predicted.items()} == {"a": (16, 1), "b": (16, 2)}
+
+
+def test_flips_are_averaged():
+    model, batches = make_model(), make_batches(VALIDATION)
+    mirrored = make_batches(VALIDATION, images=IMAGES[:, :, ::-1])
+    mean = (training.predict(model, batches) + training.predict(model, mirrored)) / 2
+    np.testing.assert_allclose(training.predict(model, batches, flips=True), mean, atol=1e-6)
+
+
+def test_a_loss_that_is_not_a_number_stops_in_one_line():
+    model = make_model()
+    model.weights[-1].assign([np.nan, 0])
+    with pytest.raises(TrainingError, match="epoch 1: NaN or Inf loss.*; expected a finite loss; lower learning_rate"):
+        fit(model)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"checkpoint": "val_f1"}, "checkpoint 'val_f1'; expected last or one of val_accuracy, val_loss"),
+        ({"patience": 2}, "patience 2 with checkpoint last"),
+        ({"epochs": 0}, "epochs 0; expected at least 1"),
+    ],
+)
+def test_unknown_choices_list_the_known(settings, message):
+    with pytest.raises(ParameterError, match=message):
+        fit(**settings)
+
+
+def test_the_learning_rate_rises_and_falls_to_nothing():
+    train = make_batches(TRAIN, seed=0)
+    rate = training.adamw(0.1, 10, train).get_config()["learning_rate"]["config"]
+    assert (rate["initial_learning_rate"], rate["warmup_target"]) == (0.0, 0.1)
+    assert (rate["warmup_steps"], rate["decay_steps"]) == (3, 57)
+    schedule = keras.optimizers.schedules.CosineDecay(**rate)
+    assert [round(float(schedule(step)), 4) for step in (0, 3, 60)] == [0, 0.1, 0]
+
+
+def test_scalars_are_logged_for_tensorboard(cache):
+    pytest.importorskip("tensorboard")
+    fit()
+    assert len(list((cache / "tensorboard").glob("*/validation/events*"))) == 1
+
+
+def test_half_precision_is_left_to_the_inside():
+    assert training.set_up(seed=1, mixed_precision=True) in ("cpu", "1 gpu")
+    try:
+        assert make_model().layers[-2].compute_dtype in ("bfloat16", "float16")
+        keras.mixed_precision.set_global_policy("mixed_float16")  # a GPU's, whose losses are scaled
+        assert np.isfinite(fit().history["val_loss"]).all()
+    finally:
+        training.set_up(seed=1)
+    assert make_model().layers[-2].compute_dtype == "float32"
+
+
+def fit_and_forget():
+    model = make_model()
+    return weakref.ref(model), fit(model).seconds
+
+
+def test_a_fit_that_nobody_uses_any_more_leaves_no_graph_behind():
+    model, _ = fit_and_forget()
+    keras.backend.clear_session()
+    gc.collect()
+    assert model() is None

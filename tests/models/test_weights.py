@@ -1,0 +1,388 @@
+"""Weights files: which are found, which are refused before anything changes, and what a network gets."""
+
+import http.server
+import json
+import shutil
+import threading
+import zipfile
+
+import h5py
+import keras
+import numpy as np
+import pytest
+
+from facekit.errors import WeightsError
+from facekit.models import weight_files, weights
+from facekit.models.backbones import build
+from facekit.models.weights import check_keras, find_file, save_backbone
+from facekit.paths import hash_file
+
+
+def build_narrow(source="none", size=(32, 32), **settings):
+    """The smallest network, whose weights the tests save."""
+    return build("MobileNet", size, alpha=0.25, weights=str(source), **settings)
+
+
+@pytest.fixture(scope="module")
+def narrow():
+    return build_narrow()
+
+
+@pytest.fixture
+def saved(narrow, tmp_path):
+    path = tmp_path / "narrow.weights.h5"
+    narrow.save_weights(path)
+    return path
+
+
+def is_same(model, other):
+    return all(np.array_equal(a, b) for a, b in zip(model.weights, other.weights, strict=True))
+
+
+# --- weights from a path --------------------------------------------------------------------------------
+
+
+def test_weights_go_from_file_to_a_backbone_of_another_size(narrow, saved):
+    assert is_same(build_narrow(saved, (64, 48)), narrow)
+
+
+def test_float16_file_is_widened(shared):
+    path = shared / "weights" / "mobilenet_1_0_224_notop.weights.h5"
+    model = build("MobileNet", (32, 32), weights=str(path))
+    assert hash_file(path) == "2685dbf7261b250cd2ae3712f35663ebeb6ca9c7f78b24afcf820cb9b54f2ea1"
+    assert {str(weight.dtype) for weight in model.weights} == {"float32"}
+    with h5py.File(path) as file:
+        kernel = file["layers/conv2d/vars/0"]
+        assert kernel.dtype == np.float16
+        np.testing.assert_array_equal(model.get_layer("conv1").kernel, kernel[()].astype(np.float32))
+
+
+def test_width_and_network_must_be_those_of_the_file(saved):
+    with pytest.raises(WeightsError, match="'conv1' has weights of shape 3x3x3x8; expected 3x3x3x32"):
+        build("MobileNet", (32, 32), weights=str(saved))
+    with pytest.raises(WeightsError, match="weights of another network, with none for 39 layers, such as 'bn1'"):
+        build("ResNet18", (32, 32), weights=str(saved))
+
+
+@pytest.mark.parametrize("source", ["imagnet", "no/such.weights.h5"])
+def test_unknown_weights_list_what_is_known(source):
+    with pytest.raises(WeightsError, match="expected imagenet, none, sample, run:PROFILE/TASK or a file"):
+        build_narrow(source)
+
+
+def test_sample_is_the_file_of_the_repository(saved, narrow, monkeypatch):
+    assert weights.SAMPLE_FILE.parent == find_file("sample").parent
+    monkeypatch.setattr(weights, "SAMPLE_FILE", saved)
+    assert is_same(build_narrow("sample"), narrow)
+
+
+def test_known_digest_is_demanded(narrow, saved):
+    (saved.parent / "SHA256SUMS").write_text(f"{'0' * 64}  other.h5\n{'1' * 64}  narrow.weights.h5\n")
+    with pytest.raises(WeightsError, match=f"expected {'1' * 64}"):
+        build_narrow(saved)
+    (saved.parent / "SHA256SUMS").write_text(f"{hash_file(saved)} *narrow.weights.h5\n")
+    build_narrow(saved)
+
+
+def test_digest_of_the_manifest_is_known(tmp_path):
+    path = tmp_path / "mobilenet_1_0_224_notop.weights.h5"
+    path.write_bytes(b"something else")
+    with pytest.raises(WeightsError, match="expected 2685dbf7261b250c"):
+        weight_files.check_file(path)
+
+
+# --- files that must not be loaded ----------------------------------------------------------------------
+
+KERNEL = "layers/conv2d/vars/0"
+
+
+def make_soft_link(file, other):
+    del file[KERNEL]
+    file[KERNEL] = h5py.SoftLink("/layers/batch_normalization/vars/0")
+
+
+def make_external_link(file, other):
+    del file[KERNEL]
+    file[KERNEL] = h5py.ExternalLink(str(other), KERNEL)
+
+
+def make_external_group(file, other):
+    del file["layers"]
+    file["layers"] = h5py.ExternalLink(str(other), "layers")
+
+
+def make_virtual_dataset(file, other):
+    layout = h5py.VirtualLayout(shape=(3, 3, 3, 8), dtype="f4")
+    layout[:] = h5py.VirtualSource(str(other), KERNEL, shape=(3, 3, 3, 8))
+    del file[KERNEL]
+    file.create_virtual_dataset(KERNEL, layout)
+
+
+def make_external_storage(file, other):
+    del file[KERNEL]
+    file.create_dataset(KERNEL, (3, 3, 3, 8), "f4", external=[("/etc/passwd", 0, 864)])
+
+
+def make_wrong_shape(file, other):
+    del file[KERNEL]
+    file[KERNEL] = np.zeros((3, 3, 3, 9), "f4")
+
+
+def make_huge_shape(file, other):
+    del file[KERNEL]
+    file.create_dataset(KERNEL, (1 << 20, 1 << 20, 3, 8), "f4", chunks=(64, 64, 1, 1))
+
+
+def make_integers(file, other):
+    del file[KERNEL]
+    file[KERNEL] = np.zeros((3, 3, 3, 8), "i4")
+
+
+def make_not_finite(file, other):
+    file[KERNEL][0, 0, 0, 0] = np.nan
+
+
+def make_missing_layer(file, other):
+    del file["layers/conv2d"]
+
+
+def make_further_layer(file, other):
+    group = file.create_group("layers/dense/vars")
+    group.attrs["name"] = "predictions"
+    group["0"] = np.zeros((256, 10), "f4")
+
+
+def make_unnamed_layer(file, other):
+    del file["layers/conv2d/vars"].attrs["name"]
+
+
+def make_older_layout(file, other):
+    file.move("layers", "model_weights")
+
+
+def make_circle(file, other):
+    file["layers/conv2d/sub"] = file["layers"]
+
+
+def make_deep_groups(file, other):
+    file.create_group("/".join("a" * 2000))
+
+
+def make_gap(file, other):
+    file.move(KERNEL, "layers/conv2d/vars/1")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (make_soft_link, "'layers/conv2d/vars/0' is a SoftLink"),
+        (make_external_link, "'layers/conv2d/vars/0' is a ExternalLink"),
+        (make_external_group, "'layers' is a ExternalLink"),
+        (make_virtual_dataset, "'layers/conv2d/vars/0' is a virtual dataset"),
+        (make_external_storage, "'layers/conv2d/vars/0' is an external dataset"),
+        (make_wrong_shape, "shape 3x3x3x9; expected 3x3x3x8"),
+        (make_huge_shape, "shape 1048576x1048576x3x8; expected 3x3x3x8"),
+        (make_integers, "'conv2d' holds int32; expected floating point numbers"),
+        (make_not_finite, "layer 'conv1' holds numbers that are not finite"),
+        (make_missing_layer, "another network, with none for 1 layers, such as 'conv1'"),
+        (make_further_layer, "another network, with 1 unknown layers, such as 'predictions'"),
+        (make_unnamed_layer, "'conv2d' without a layer name"),
+        (make_older_layout, "no group 'layers'"),
+        (make_circle, "'layers/conv2d/sub' is reached twice"),
+        (make_deep_groups, "is nested too deep"),
+        (make_gap, "cannot be read"),
+    ],
+)
+def test_hostile_or_wrong_file_is_refused_before_anything_changes(narrow, saved, tmp_path, change, message):
+    other = tmp_path / "other.h5"
+    shutil.copy(saved, other)
+    with h5py.File(saved, "r+") as file:
+        change(file, other)
+    model = build_narrow()
+    before = model.get_weights()
+    with pytest.raises(WeightsError, match=message):
+        weights.load_weights(model, "MobileNet", str(saved), alpha=0.25)
+    assert all(np.array_equal(a, b) for a, b in zip(before, model.get_weights(), strict=True))
+
+
+@pytest.mark.parametrize("content", [b"", b"not hdf5", b"\x89HDF\r\n\x1a\n" + bytes(100)])
+def test_what_is_no_hdf5_is_refused(tmp_path, content):
+    path = tmp_path / "broken.weights.h5"
+    path.write_bytes(content)
+    with pytest.raises(WeightsError, match="not a readable HDF5 file"):
+        build_narrow(path)
+
+
+# --- weights of another run -----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def runs(narrow, tmp_path, monkeypatch):
+    """Runs laptop/celeba, which left a backbone alone, and laptop/gender, which left a whole model; both divide by 255."""
+    monkeypatch.setattr(weights, "project_root", lambda: tmp_path)
+    base = build_narrow(size=(48, 32), preprocessing="unit")
+    base.set_weights(narrow.get_weights())
+    folders = [tmp_path / "reports" / "laptop" / task / "model" for task in ("celeba", "gender")]
+    save_backbone(base, folders[0], "# For transfer", network="MobileNet", alpha=0.25, data={"dataset": "celeba"})
+    x = keras.layers.GlobalAveragePooling2D()(base.output)
+    model = keras.Model(base.input, keras.layers.Dense(2, name="gender")(x))
+    folders[1].mkdir(parents=True)
+    model.save(folders[1] / "model.keras")
+    entry = {"file": "model.keras", "sha256": hash_file(folders[1] / "model.keras")}
+    (folders[1] / "card.json").write_text(json.dumps({"task": "gender", "models": {"model": entry}}))
+    return folders
+
+
+@pytest.mark.parametrize("task", ["celeba", "gender"])
+def test_backbone_of_a_run_is_taken_over_at_another_size(narrow, runs, task):
+    model = build_narrow(f"run:laptop/{task}", (64, 64), preprocessing="unit")
+    for found, expected in zip(model.get_weights(), narrow.get_weights(), strict=True):
+        half = task == "celeba" and expected.ndim > 1
+        np.testing.assert_array_equal(found, expected.astype(np.float16) if half else expected)
+
+
+def test_backbone_is_saved_with_its_model_card_beside_the_run_s_own_models(narrow, tmp_path):
+    (tmp_path / "card.json").write_text(json.dumps({"task": "celeba", "models": {"model": {"file": "model.keras"}}}))
+    save_backbone(narrow, tmp_path, "# For transfer", network="MobileNet", alpha=0.25)
+    card = json.loads((tmp_path / "card.json").read_text())
+    assert card["models"] == {"model": {"file": "model.keras"}}
+    assert card["sha256"] == hash_file(tmp_path / "backbone.weights.h5")
+    assert (tmp_path / "README.md").read_text() == "# For transfer"
+
+
+def test_card_says_what_the_backbone_is(runs):
+    card = json.loads((runs[0] / "card.json").read_text())
+    assert (card["holds"], card["network"], card["alpha"]) == ("backbone", "MobileNet", 0.25)
+    assert card["preprocessing"] == [["Rescaling", 1 / 255, 0.0]]
+    assert card["sha256"] == hash_file(runs[0] / "backbone.weights.h5")
+
+
+@pytest.mark.parametrize("task", ["celeba", "gender"])
+def test_run_of_another_network_width_or_preprocessing_is_refused(runs, task):
+    source = f"run:laptop/{task}"
+    with pytest.raises(WeightsError, match="Rescaling', 0.0039.*expected .*Rescaling', 0.0078"):
+        build_narrow(source)
+    with pytest.raises(WeightsError, match="MobileNet', 0.25|shape 3x3x3x8; expected 3x3x3x32"):
+        build("MobileNet", (32, 32), weights=source, preprocessing="unit")
+    with pytest.raises(WeightsError, match="MobileNet', 0.25|weights of another network"):
+        build("ResNet18", (32, 32), weights=source, preprocessing="unit")
+
+
+def test_missing_run_names_the_command_that_makes_it(runs):
+    with pytest.raises(WeightsError, match="make it first: make smile PROFILE=laptop$"):
+        build_narrow("run:laptop/smile")
+    for odd in ("run:celeba", "run:../celeba", "run:laptop/celeba/model"):
+        with pytest.raises(WeightsError, match="expected run:PROFILE/TASK"):
+            build_narrow(odd)
+
+
+def test_changed_run_is_refused(runs):
+    with h5py.File(runs[0] / "backbone.weights.h5", "r+") as file:
+        file[KERNEL][0, 0, 0, 0] = 1
+    with open(runs[1] / "model.keras", "ab") as file:
+        file.write(b" ")
+    for task in ("celeba", "gender"):
+        with pytest.raises(WeightsError, match="sha256"):
+            build_narrow(f"run:laptop/{task}", preprocessing="unit")
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"schema": 1}', '{"sha256": 1, "models": 1}'])
+def test_broken_card_is_refused(runs, text):
+    for folder in runs:
+        (folder / "card.json").write_text(text)
+        with pytest.raises(WeightsError, match="expected the model card that a run writes"):
+            build_narrow(f"run:laptop/{folder.parent.name}", preprocessing="unit")
+
+
+def test_keras_file_with_hostile_weights_is_refused(runs, tmp_path):
+    check_keras(runs[1] / "model.keras")
+    with zipfile.ZipFile(runs[1] / "model.keras") as archive:
+        archive.extractall(tmp_path / "inside")
+    with h5py.File(tmp_path / "inside" / "model.weights.h5", "r+") as file:
+        make_external_link(file, "/etc/passwd")
+    with zipfile.ZipFile(tmp_path / "hostile.keras", "w") as archive:
+        for name in ("config.json", "metadata.json", "model.weights.h5"):
+            archive.write(tmp_path / "inside" / name, name)
+    with pytest.raises(WeightsError, match="is a ExternalLink"):
+        check_keras(tmp_path / "hostile.keras")
+    (tmp_path / "none.keras").write_bytes(b"no zip")
+    with pytest.raises(WeightsError, match="expected a .keras file"):
+        check_keras(tmp_path / "none.keras")
+
+
+# --- ImageNet -------------------------------------------------------------------------------------------
+
+IMAGENET = {
+    "MobileNet": ("mobilenet_1_0_224_tf_no_top.h5", ""),
+    "ResNet18": ("resnet18-f37072fd.pth", "sha256 f37072fd47e89c5e"),
+    "DenseNet121": ("densenet121_weights_tf_dim_ordering_tf_kernels_notop.h5", "md5 30ee3e1110167f94"),
+    "ResNet50": ("resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5", "md5 4d473c1dd8becc15"),
+    "InceptionV3": ("inception_v3_weights_tf_dim_ordering_tf_kernels_notop.h5", "md5 bcbd6486424b2319"),
+}
+
+
+@pytest.mark.parametrize("name", IMAGENET)
+def test_without_network_the_error_names_file_hash_and_place(tmp_path, monkeypatch, name):
+    def fail(*_, **__):
+        raise OSError("Name or service not known")
+
+    monkeypatch.setattr(keras.utils, "get_file", fail)
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    file, digest = IMAGENET[name]
+    with pytest.raises(WeightsError) as caught:
+        build(name, (75, 75), weights="imagenet")
+    assert f"put it at {tmp_path}/models/{file}" in str(caught.value)
+    assert f"/{file} (Name or service not known)" in str(caught.value)
+    assert digest in str(caught.value)
+
+
+class Server(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def imagenet(narrow, tmp_path, monkeypatch):
+    """A server with MobileNet's ImageNet file in the layout of keras.applications, and an empty KERAS_HOME."""
+    from keras.src.legacy.saving.legacy_h5_format import save_weights_to_hdf5_group
+
+    path = tmp_path / "served" / "mobilenet_2_5_224_tf_no_top.h5"
+    path.parent.mkdir()
+    with h5py.File(path, "w") as file:
+        save_weights_to_hdf5_group(file, narrow)
+    handler = type("Handler", (Server,), {"directory": str(path.parent)})
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), lambda *a, **k: handler(*a, directory=str(path.parent), **k))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    listed = next(file for file in weights.read_manifest("weights").files if file.network == "MobileNet" and file.url)
+    url = f"http://127.0.0.1:{server.server_port}/{listed.path}"
+    manifest = type("Manifest", (), {"files": (listed.model_copy(update={"url": url}),)})
+    monkeypatch.setattr(weights, "read_manifest", lambda name: manifest)
+    monkeypatch.setattr(weight_files, "read_manifest", lambda name: manifest)
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
+    yield path
+    server.shutdown()
+    server.server_close()
+
+
+def test_imagenet_file_is_downloaded_once_checked_and_used(narrow, imagenet, tmp_path):
+    assert is_same(build_narrow("imagenet"), narrow)
+    stored = tmp_path / "keras" / "models" / imagenet.name
+    assert hash_file(stored) == hash_file(imagenet)
+    imagenet.unlink()
+    assert is_same(build_narrow("imagenet"), narrow)
+    with h5py.File(stored, "r+") as file:
+        del file["conv1"]
+        file["conv1"] = h5py.SoftLink("/conv_pw_1")
+    with pytest.raises(WeightsError, match="'conv1' is a SoftLink"):
+        build_narrow("imagenet")
+
+
+def test_a_file_that_the_server_lacks_is_one_line(imagenet):
+    imagenet.unlink()
+    with pytest.raises(WeightsError, match="cannot download http://127.0.0.1.*404.*on another machine and put it at"):
+        build_narrow("imagenet")
+
+
+def test_imagenet_has_four_widths():
+    with pytest.raises(WeightsError, match="expected alpha 0.25, 0.5, 0.75 or 1.0"):
+        build("MobileNet", (32, 32), alpha=0.3, weights="imagenet")
