@@ -1,4 +1,4 @@
-"""metrics.py: the values are scikit-learn's, and each comes with n, interval, baseline and averaging."""
+"""classification.py: the values are scikit-learn's, and each comes with n, interval, baseline and averaging."""
 
 import time
 
@@ -6,17 +6,16 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn import metrics as sklearn_metrics
+from sklearn.calibration import calibration_curve
 from sklearn.dummy import DummyClassifier
 
 from facekit.errors import ParameterError
-from facekit.metrics import (
-    Metric,
-    compare_models,
-    compute_calibration,
-    compute_confusion,
+from facekit.evaluation.classification import (
+    calibration,
+    compare,
     compute_ece,
-    measure_classification,
-    measure_decisions,
+    confusion,
+    measure,
     measure_probabilities,
 )
 
@@ -37,7 +36,7 @@ def index(metrics):
 
 
 def test_decisions_by_hand():
-    found = index(measure_decisions("test", TRUE, PREDICTED, CLASSES))
+    found = index(measure("test", TRUE, PREDICTED, CLASSES))
     values = {name: metric.value for name, metric in found.items()}
     assert values == {
         "test/accuracy": pytest.approx(0.6),
@@ -65,7 +64,7 @@ def test_decisions_by_hand():
 def test_values_are_those_of_scikit_learn(seed):
     y_true, y_prob = draw_case(seed=seed)
     y_pred = y_prob.argmax(axis=1)
-    found = {name: metric.value for name, metric in index(measure_classification("t", y_true, y_prob, CLASSES)).items()}
+    found = {name: metric.value for name, metric in index(measure("t", y_true, y_prob, CLASSES)).items()}
     each = sklearn_metrics.precision_recall_fscore_support(y_true, y_pred, labels=range(3))
     assert found["t/accuracy"] == pytest.approx(sklearn_metrics.accuracy_score(y_true, y_pred), abs=1e-12)
     assert found["t/balanced_accuracy"] == pytest.approx(sklearn_metrics.balanced_accuracy_score(y_true, y_pred))
@@ -77,7 +76,7 @@ def test_values_are_those_of_scikit_learn(seed):
 
 def test_every_value_stands_in_its_interval_and_the_interval_is_no_point():
     y_true, y_prob = draw_case()
-    for metric in measure_classification("t", y_true, y_prob, CLASSES):
+    for metric in measure("t", y_true, y_prob, CLASSES):
         low, high = metric.interval
         assert low < high
         if metric.name != "t/ece":  # whose resamples lie high, as its docstring says
@@ -87,7 +86,7 @@ def test_every_value_stands_in_its_interval_and_the_interval_is_no_point():
 def test_baseline_is_the_constant_of_the_training_rows():
     y_true, y_prob = draw_case()
     counts = [100, 300, 50]
-    found = index(measure_classification("t", y_true, y_prob, CLASSES, baseline_counts=counts))
+    found = index(measure("t", y_true, y_prob, CLASSES, baseline_counts=counts))
     train = np.repeat(range(3), counts)
     dummy = DummyClassifier(strategy="prior").fit(np.zeros((450, 1)), train)
     constant, prior = dummy.predict(np.zeros((600, 1))), dummy.predict_proba(np.zeros((600, 1)))
@@ -101,7 +100,7 @@ def test_baseline_is_the_constant_of_the_training_rows():
 
 def test_losses_are_marked_as_losses():
     y_true, y_prob = draw_case()
-    lower = [m.name for m in measure_classification("t", y_true, y_prob, CLASSES) if not m.higher_is_better]
+    lower = [m.name for m in measure("t", y_true, y_prob, CLASSES) if not m.higher_is_better]
     assert lower == ["t/log_loss", "t/ece"]
 
 
@@ -111,7 +110,7 @@ def test_certain_and_wrong_costs_what_scikit_learn_says():
 
 
 def test_a_class_without_rows_is_null_and_left_out_of_means():
-    found = index(measure_decisions("t", np.array([0, 0, 1, 1]), np.array([0, 0, 1, 0]), CLASSES))
+    found = index(measure("t", np.array([0, 0, 1, 1]), np.array([0, 0, 1, 0]), CLASSES))
     assert found["t/recall/negative smile"].value is None
     assert found["t/recall/negative smile"].interval is None
     assert found["t/precision/negative smile"].value is None
@@ -121,21 +120,21 @@ def test_a_class_without_rows_is_null_and_left_out_of_means():
 def test_the_cascade_may_decide_otherwise_than_the_highest_probability():
     y_prob = np.array([[0.45, 0.28, 0.27], [0.9, 0.05, 0.05]])
     y_true = np.array([1, 0])
-    assert measure_classification("t", y_true, y_prob, CLASSES)[0].value == 0.5
-    assert measure_decisions("t", y_true, np.array([1, 0]), CLASSES)[0].value == 1.0
+    assert measure("t", y_true, y_prob, CLASSES)[0].value == 0.5
+    assert measure("t", y_true, np.array([1, 0]), CLASSES)[0].value == 1.0
 
 
 def test_groups_widen_the_interval():
     y_true, y_prob = draw_case(n=60)
     y_true, y_prob = np.repeat(y_true, 10), np.repeat(y_prob, 10, axis=0)
-    plain = measure_classification("t", y_true, y_prob, CLASSES)[0].interval
-    grouped = measure_classification("t", y_true, y_prob, CLASSES, groups=np.repeat(range(60), 10))[0].interval
+    plain = measure("t", y_true, y_prob, CLASSES)[0].interval
+    grouped = measure("t", y_true, y_prob, CLASSES, groups=np.repeat(range(60), 10))[0].interval
     assert grouped[1] - grouped[0] > 2.5 * (plain[1] - plain[0])
 
 
 def test_same_seed_same_interval():
     y_true, y_prob = draw_case(n=100)
-    first, again, other = (measure_classification("t", y_true, y_prob, CLASSES, seed=seed) for seed in (0, 0, 1))
+    first, again, other = (measure("t", y_true, y_prob, CLASSES, seed=seed) for seed in (0, 0, 1))
     assert first == again
     assert first != other
 
@@ -145,34 +144,36 @@ def test_two_models_on_the_same_rows():
     good, bad = y_true.copy(), y_true.copy()
     good[:5] = 1  # 95 right
     bad[:15] = 1  # 85 right, wrong wherever the other is wrong
-    found = compare_models("accuracy", y_true, {"cascade": good, "single": bad})
-    assert {key: found[key] for key in ("a", "b", "metric", "n")} == {
-        "a": "cascade",
-        "b": "single",
-        "metric": "accuracy",
-        "n": 100,
-    }
-    assert found["difference"] == pytest.approx(0.10)
-    assert found["interval"] == pytest.approx([0.05, 0.16], abs=0.011)
-    mirrored = compare_models("accuracy", y_true, {"single": bad, "cascade": good})
-    assert mirrored["difference"] == pytest.approx(-0.10)
+    found = compare("accuracy", y_true, {"cascade": good, "single": bad})
+    assert (found.a, found.b, found.metric, found.n) == ("cascade", "single", "accuracy", 100)
+    assert found.difference == pytest.approx(0.10)
+    assert found.interval == pytest.approx((0.05, 0.16), abs=0.011)
+    mirrored = compare("accuracy", y_true, {"single": bad, "cascade": good})
+    assert mirrored.difference == pytest.approx(-0.10)
 
 
-def test_equal_models_differ_by_nothing():
-    y_true, y_prob = draw_case(n=50)
-    for metric in ("accuracy", "balanced_accuracy", "macro_f1", "log_loss", "ece"):
-        found = compare_models(metric, y_true, {"a": y_prob, "b": y_prob})
-        assert (found["difference"], found["interval"]) == (0.0, [0.0, 0.0])
+COMPARED = ("accuracy", "balanced_accuracy", "macro_f1", "log_loss", "ece", "mean_absolute_rank_error", "quadratic_kappa")
 
 
-def test_confusion():
-    assert compute_confusion(TRUE, PREDICTED, 3).tolist() == [[4, 1, 1], [1, 2, 0], [1, 0, 0]]
+@pytest.mark.parametrize("metric", COMPARED)
+def test_a_difference_is_that_of_the_metrics(metric):
+    y_true, y_prob = draw_case(n=200)
+    other = np.roll(y_prob, 1, axis=1)
+    values = [index(measure("t", y_true, prob, CLASSES, ordered=True))[f"t/{metric}"].value for prob in (y_prob, other)]
+    assert compare(metric, y_true, {"a": y_prob, "b": other}).difference == pytest.approx(values[0] - values[1])
+    equal = compare(metric, y_true, {"a": y_prob, "b": y_prob})
+    assert (equal.difference, equal.interval) == (0.0, (0.0, 0.0))
+
+
+def test_confusion_matrix():
+    assert confusion(TRUE, PREDICTED, CLASSES).tolist() == [[4, 1, 1], [1, 2, 0], [1, 0, 0]]
+    assert confusion(TRUE, np.eye(3)[PREDICTED], CLASSES).tolist() == [[4, 1, 1], [1, 2, 0], [1, 0, 0]]
 
 
 def test_calibration_by_hand():
     # Four rows at confidence 0.75 of which three are right, two at 0.95 of which one is.
     y_prob = np.array([[0.75, 0.25]] * 4 + [[0.05, 0.95]] * 2)
-    curve = compute_calibration(np.array([0, 0, 0, 1, 1, 0]), y_prob)
+    curve = calibration(np.array([0, 0, 0, 1, 1, 0]), y_prob)
     assert curve["n"].tolist() == [4, 2]
     assert curve["confidence"].tolist() == pytest.approx([0.75, 0.95])
     assert curve["accuracy"].tolist() == [0.75, 0.5]
@@ -180,65 +181,95 @@ def test_calibration_by_hand():
     assert compute_ece(curve) == pytest.approx(0.15)
 
 
-def test_calibration_error_is_that_of_the_curve():
+def test_calibration_is_that_of_scikit_learn_and_its_error_the_metric():
     y_true, y_prob = draw_case()
-    curve = compute_calibration(y_true, y_prob)
+    curve = calibration(y_true, y_prob)
+    expected = calibration_curve(y_prob.argmax(axis=1) == y_true, y_prob.max(axis=1), n_bins=10)
+    assert [curve["accuracy"].tolist(), curve["confidence"].tolist()] == [pytest.approx(list(part)) for part in expected]
     assert curve["n"].sum() == 600
     assert measure_probabilities("t", y_true, y_prob)[1].value == pytest.approx(compute_ece(curve))
+
+
+YOUNG_TO_OLD = ("YOUNG", "MIDDLE", "OLD")
+AGES = np.array([0, 0, 0, 0, 1, 1, 1, 1, 1, 2])
+PREDICTED_AGES = np.array([0, 0, 1, 2, 1, 1, 0, 2, 1, 0])
+
+
+def measure_ranks(*args, **options):
+    return index(measure("t", *args, ordered=True, **options)[-6:])
+
+
+def test_ordered_classes_by_hand():
+    found = measure_ranks(AGES, PREDICTED_AGES, YOUNG_TO_OLD)
+    assert {name: (metric.value, metric.n) for name, metric in found.items() if "kappa" not in name} == {
+        "t/off_by_one": (0.3, 10),
+        "t/off_by_two_or_more": (0.2, 10),
+        "t/mean_absolute_rank_error": (0.7, 10),
+        "t/confused_as/YOUNG/OLD": (0.25, 4),
+        "t/confused_as/OLD/YOUNG": (1.0, 1),
+    }
+    # The baseline is MIDDLE: never far off, and of no agreement beyond chance.
+    assert [metric.baseline for metric in found.values()] == [0.5, 0.0, 0.5, 0.0, 0.0, 0.0]
+    assert [name for name, metric in found.items() if metric.higher_is_better] == ["t/quadratic_kappa"]
+    young = measure_ranks(AGES, PREDICTED_AGES, YOUNG_TO_OLD, baseline_counts=[9, 1, 1])
+    assert young["t/mean_absolute_rank_error"].baseline == pytest.approx((5 + 2) / 10)
+    assert young["t/confused_as/OLD/YOUNG"].baseline == 1.0
+
+
+@pytest.mark.parametrize("k", [2, 3, 5])
+def test_kappa_is_that_of_scikit_learn(k):
+    rng = np.random.default_rng(k)
+    y_true = rng.integers(0, k, 400)
+    y_pred = np.clip(y_true + rng.integers(-1, 2, 400), 0, k - 1)
+    found = measure_ranks(y_true, y_pred, [str(number) for number in range(k)])
+    kappa = sklearn_metrics.cohen_kappa_score(y_true, y_pred, weights="quadratic")
+    assert found["t/quadratic_kappa"].value == pytest.approx(kappa)
+    assert found["t/mean_absolute_rank_error"].value == pytest.approx(np.abs(y_true - y_pred).mean())
+    low, high = found["t/quadratic_kappa"].interval
+    assert low < found["t/quadratic_kappa"].value < high
+
+
+def test_ranks_that_are_not_defined():
+    found = measure_ranks(np.array([0, 1, 1]), np.array([0, 1, 0]), YOUNG_TO_OLD)
+    assert (found["t/confused_as/OLD/YOUNG"].value, found["t/confused_as/YOUNG/OLD"].value) == (None, 0.0)
+    alone = measure_ranks(np.zeros(4, int), np.zeros(4, int), YOUNG_TO_OLD)
+    assert (alone["t/quadratic_kappa"].value, alone["t/off_by_one"].value) == (None, 0.0)
 
 
 @pytest.mark.parametrize(
     ("y_true", "y_prob", "message"),
     [
-        ([0, 3], [[1, 0, 0], [1, 0, 0]], "row 1: class 3; expected 0 to 2"),
+        ([0, 3], [[1, 0, 0], [1, 0, 0]], "row 1: class 3; expected whole numbers from 0 to 2"),
         ([0, 1], [[1, 0, 0]], r"shape \(1, 3\); expected \(2, 3\)"),
         ([0, 1], [[1, 0, 0], [1, 1, 0]], r"row 1: probabilities \[1.0, 1.0, 0.0\]"),
         ([0, 1], [[1, 0, 0], [np.nan, 1, 0]], "row 1: probabilities"),
-        ([0.5, 1], [[1, 0, 0], [1, 0, 0]], "float64; expected whole numbers"),
+        ([0.5, 1], [[1, 0, 0], [1, 0, 0]], "row 0: class 0.5; expected whole numbers"),
         ([], np.zeros((0, 3)), r"shape \(0,\)"),
     ],
 )
-def test_what_does_not_fit_is_refused(y_true, y_prob, message):
+def test_arrays_that_do_not_fit_are_refused(y_true, y_prob, message):
     with pytest.raises(ParameterError, match=message):
-        measure_classification("t", np.array(y_true), np.array(y_prob), CLASSES)
+        measure("t", np.array(y_true), np.array(y_prob), CLASSES)
 
 
 def test_unknown_names_are_refused():
-    with pytest.raises(ParameterError, match="'auc'; expected one of accuracy, balanced_accuracy"):
-        compare_models("auc", TRUE, {"a": PREDICTED, "b": PREDICTED})
-    with pytest.raises(ParameterError, match="1 models to compare"):
-        compare_models("accuracy", TRUE, {"a": PREDICTED})
-    with pytest.raises(ParameterError, match="expected probabilities"):
-        compare_models("log_loss", TRUE, {"a": PREDICTED, "b": PREDICTED})
-    with pytest.raises(ParameterError, match="baseline_counts"):
-        measure_decisions("t", TRUE, PREDICTED, CLASSES, baseline_counts=[1, 2])
-    with pytest.raises(ParameterError, match="averaging 'mean'"):
-        Metric("t/accuracy", 0.5, None, 10, averaging="mean")
-
-
-def test_metric_as_json_holds_it():
-    metric = Metric("test/accuracy", 0.83, (0.81, 0.85), 1611, 0.7)
-    assert metric.to_dict() == {
-        "name": "test/accuracy",
-        "value": 0.83,
-        "interval": [0.81, 0.85],
-        "n": 1611,
-        "baseline": 0.7,
-        "averaging": "none",
-        "higher_is_better": True,
-    }
+    with pytest.raises(ParameterError, match="'auc'; expected one of accuracy, balanced_accuracy, macro_f1, off_by_one"):
+        compare("auc", TRUE, {"a": PREDICTED, "b": PREDICTED})
+    with pytest.raises(ParameterError, match="'log_loss'; expected one of"):
+        compare("log_loss", TRUE, {"a": PREDICTED, "b": PREDICTED})  # decided classes have none
+    with pytest.raises(ParameterError, match=r"probabilities of shape \(10, 2\)"):
+        measure("t", TRUE, PREDICTED, CLASSES, baseline_counts=[1, 2])
 
 
 def test_pandas_columns_are_taken():
     y_true, y_prob = draw_case(n=40)
     frame = pd.DataFrame({"y": y_true, "group": np.repeat([f"g{i}" for i in range(20)], 2)})
-    metrics = measure_classification("t", frame["y"], y_prob, CLASSES, groups=frame["group"])
-    assert metrics[0].n == 40
+    assert measure("t", frame["y"], y_prob, CLASSES, groups=frame["group"])[0].n == 40
 
 
 def test_twenty_thousand_rows_take_seconds():
     rng = np.random.default_rng(0)
     y_true = rng.integers(0, 3, 20_000)
     started = time.process_time()
-    measure_decisions("t", y_true, rng.integers(0, 3, 20_000), CLASSES)
+    measure("t", y_true, rng.integers(0, 3, 20_000), CLASSES)
     assert time.process_time() - started < 10

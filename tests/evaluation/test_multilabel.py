@@ -7,14 +7,17 @@ import pytest
 from sklearn import metrics as sklearn_metrics
 
 from facekit.errors import ParameterError
-from facekit.multilabel import (
-    FIGURES,
+from facekit.evaluation.bootstrap import compute_intervals
+from facekit.evaluation.multilabel import (
+    METRICS,
     Labels,
     choose_thresholds,
-    compare_multilabel,
+    compare,
     compute_prevalence,
-    measure_multilabel,
-    tabulate_attributes,
+    measure,
+    precision_at,
+    rank,
+    tabulate,
 )
 
 NAMES = ("Male", "Smiling", "Bald")
@@ -38,7 +41,7 @@ def index(metrics):
 
 def test_figures_by_hand():
     # Said: Male rows 0, 3; Smiling rows 0, 1, 2; Bald none.
-    found = index(measure_multilabel("test", Labels(NAMES, TRUE), PROB))
+    found = index(measure("test", Labels(NAMES, TRUE), PROB))
     values = {name.removeprefix("test/"): metric.value for name, metric in found.items()}
     assert values["accuracy"] == pytest.approx((2 / 4 + 2 / 4 + 3 / 4) / 3)
     assert values["balanced_accuracy"] == pytest.approx((1 / 2 + (2 / 3 + 0) / 2 + (0 + 1) / 2) / 3)
@@ -55,14 +58,14 @@ def test_figures_by_hand():
     assert values["both_classes_precision"] == pytest.approx(((1 / 2 + 1 / 2) + (2 / 3 + 0) + (0 + 3 / 4)) / 6)
     assert values["both_classes_recall"] == pytest.approx(values["balanced_accuracy"])
     assert values["mean_average_precision"] == pytest.approx(((1 + 2 / 3) / 2 + (1 + 2 / 3 + 3 / 4) / 3 + 1) / 3)
-    assert list(values) == list(FIGURES)
+    assert list(values) == list(METRICS)
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_values_are_those_of_scikit_learn(seed):
     y_true, y_prob = draw_case(seed=seed)
     y_pred = (y_prob >= 0.5).astype(int)
-    found = {name: metric.value for name, metric in index(measure_multilabel("t", Labels("abcdef", y_true), y_prob)).items()}
+    found = {name: metric.value for name, metric in index(measure("t", Labels("abcdef", y_true), y_prob)).items()}
     for mean in ("macro", "micro", "weighted", "samples"):
         expected = sklearn_metrics.precision_recall_fscore_support(y_true, y_pred, average=mean, zero_division=0)[:3]
         assert [found[f"t/{mean}_{what}"] for what in ("precision", "recall", "f1")] == pytest.approx(list(expected), abs=1e-12)
@@ -81,7 +84,7 @@ def test_values_are_those_of_scikit_learn(seed):
 
 def test_each_figure_names_its_averaging_and_has_an_interval_around_it():
     y_true, y_prob = draw_case()
-    found = index(measure_multilabel("t", Labels("abcdef", y_true), y_prob))
+    found = index(measure("t", Labels("abcdef", y_true), y_prob))
     for name, metric in found.items():
         low, high = metric.interval
         assert low < metric.value < high, name
@@ -100,13 +103,13 @@ def test_interval_of_the_mean_accuracy_is_that_of_the_pictures_mean():
     # Mean over attributes of accuracies = mean over pictures of their shares, whose standard error is known.
     y_true, y_prob = draw_case(n=2_000)
     right = ((y_prob >= 0.5) == y_true).mean(axis=1)
-    low, high = index(measure_multilabel("t", Labels("abcdef", y_true), y_prob))["t/accuracy"].interval
+    low, high = index(measure("t", Labels("abcdef", y_true), y_prob))["t/accuracy"].interval
     assert (high - low) / 2 == pytest.approx(1.96 * right.std() / np.sqrt(2_000), rel=0.1)
 
 
 def test_baseline_is_the_majority_of_the_training_rows():
     prevalence = np.array([0.9, 0.5, 0.2])  # yes, no (a draw), no
-    found = index(measure_multilabel("t", Labels(NAMES, TRUE, prevalence=prevalence), PROB))
+    found = index(measure("t", Labels(NAMES, TRUE, prevalence=prevalence), PROB))
     assert found["t/accuracy"].baseline == pytest.approx((2 / 4 + 1 / 4 + 3 / 4) / 3)
     assert found["t/balanced_accuracy"].baseline == 0.5
     assert found["t/micro_recall"].baseline == pytest.approx(2 / 6)
@@ -121,14 +124,17 @@ def test_what_is_not_known_counts_nowhere():
     y_true, y_prob = draw_case(n=40)
     weight = np.random.default_rng(1).integers(0, 2, y_true.shape)
     weight[:3] = 0
-    labels = Labels("abcdef", np.where(weight, y_true, 7), weight=weight)
-    found = index(measure_multilabel("t", labels, y_prob))
+    labels = Labels("abcdef", np.where(weight, y_true, -1))
+    assert index(measure("t", Labels("abcdef", np.where(weight, y_true, np.nan)), y_prob)) == index(
+        measure("t", labels, y_prob)
+    )
+    found = index(measure("t", labels, y_prob))
     other = np.where(weight, y_prob, 1 - y_prob)  # anything where it is not known
-    assert index(measure_multilabel("t", labels, other)) == found
+    assert index(measure("t", labels, other)) == found
     assert found["t/accuracy"].n == 37
     right = [((p >= 0.5) == y)[w > 0].mean() for y, p, w in zip(y_true.T, y_prob.T, weight.T, strict=True)]
     assert found["t/accuracy"].value == pytest.approx(np.mean(right))
-    table = tabulate_attributes(labels, y_prob)
+    table = tabulate(labels, y_prob)
     assert table["n"].tolist() == weight.sum(axis=0).tolist()
     assert table["accuracy"].tolist() == pytest.approx(right)
     assert np.array_equal(choose_thresholds(labels, y_prob), choose_thresholds(labels, other))
@@ -136,24 +142,23 @@ def test_what_is_not_known_counts_nowhere():
 
 def test_an_attribute_that_nobody_has_is_left_out_of_what_it_cannot_say():
     y_true, y_prob = np.array([[1, 0], [0, 0]]), np.array([[0.9, 0.1], [0.1, 0.2]])
-    found = index(measure_multilabel("t", Labels("ab", y_true), y_prob))
+    found = index(measure("t", Labels("ab", y_true), y_prob))
     assert found["t/macro_recall"].value == found["t/macro_f1"].value == found["t/accuracy"].value == 1.0
     assert found["t/mean_average_precision"].value == 1.0
     assert found["t/samples_f1"].value == 1.0  # of the one picture that has something
-    table = tabulate_attributes(Labels("ab", y_true), y_prob)
+    table = tabulate(Labels("ab", y_true), y_prob)
     assert table.loc["b", ["recall", "recall_low", "average_precision"]].isna().all()
     assert table.loc["b", "accuracy"] == 1.0
 
 
 def test_an_attribute_that_is_never_known_is_nan():
-    weight = np.array([[1, 0], [1, 0]])
-    table = tabulate_attributes(Labels("ab", np.array([[1, 1], [0, 1]]), weight=weight), np.full((2, 2), 0.6))
+    table = tabulate(Labels("ab", np.array([[1, -1], [0, -1]])), np.full((2, 2), 0.6))
     assert table.loc["b", "n"] == 0
     assert table.loc["b", ["prevalence", "baseline", "accuracy", "accuracy_low", "f1"]].isna().all()
 
 
 def test_table_of_attributes_by_hand():
-    table = tabulate_attributes(Labels(NAMES, TRUE, prevalence=[0.6, 0.4, 0.1]), PROB, thresholds=[0.5, 0.5, 0.35])
+    table = tabulate(Labels(NAMES, TRUE, prevalence=[0.6, 0.4, 0.1]), PROB, thresholds=[0.5, 0.5, 0.35])
     assert table.index.tolist() == list(NAMES)
     assert table["prevalence"].tolist() == [0.5, 0.75, 0.25]
     assert table["baseline"].tolist() == [0.5, 0.25, 0.75]
@@ -169,12 +174,12 @@ def test_groups_widen_the_interval_and_seeds_repeat_it():
     y_true, y_prob = np.repeat(y_true, 10, axis=0), np.repeat(y_prob, 10, axis=0)
     widths = []
     for groups in (None, np.repeat(range(60), 10)):
-        low, high = measure_multilabel("t", Labels("abcdef", y_true, groups=groups), y_prob, seed=3)[0].interval
+        low, high = measure("t", Labels("abcdef", y_true, groups=groups), y_prob, seed=3)[0].interval
         widths.append(high - low)
     assert widths[1] > 2.5 * widths[0]
     labels = Labels("abcdef", y_true)
-    assert measure_multilabel("t", labels, y_prob, seed=1) == measure_multilabel("t", labels, y_prob, seed=1)
-    assert measure_multilabel("t", labels, y_prob, seed=1)[0].interval != measure_multilabel("t", labels, y_prob)[0].interval
+    assert measure("t", labels, y_prob, seed=1) == measure("t", labels, y_prob, seed=1)
+    assert measure("t", labels, y_prob, seed=1)[0].interval != measure("t", labels, y_prob)[0].interval
 
 
 def test_thresholds_are_the_best_that_there_are():
@@ -211,50 +216,34 @@ def test_threshold_by_hand(y_true, y_prob, criterion, expected):
 def test_thresholds_chosen_on_some_rows_move_decisions_on_others():
     y_true, y_prob = draw_case(n=900)
     y_prob = y_prob**3  # too low, all of them
-    labels = Labels("abcdef", y_true)
-    first, rest = np.arange(450), np.arange(450, 900)
-    chosen = choose_thresholds(labels.select(first), y_prob[first])
+    chosen = choose_thresholds(Labels("abcdef", y_true[:450]), y_prob[:450])
     assert (chosen < 0.5).all()
-    moved = index(measure_multilabel("t", labels.select(rest), y_prob[rest], thresholds=chosen))
-    plain = index(measure_multilabel("t", labels.select(rest), y_prob[rest]))
+    labels = Labels("abcdef", y_true[450:])
+    moved = index(measure("t", labels, y_prob[450:], thresholds=chosen))
+    plain = index(measure("t", labels, y_prob[450:]))
     assert moved["t/macro_f1"].value > plain["t/macro_f1"].value + 0.1
     assert moved["t/mean_average_precision"] == plain["t/mean_average_precision"]
-
-
-def test_selected_rows_keep_groups_and_baseline():
-    labels = Labels(NAMES, TRUE, groups=np.array(["a", "b", "b", "c"]), prevalence=[0.1, 0.2, 0.3]).select(np.array([3, 1]))
-    assert labels.y_true.tolist() == [[0, 1, 1], [1, 0, 0]]
-    assert labels.groups.tolist() == ["c", "b"]
-    assert labels.prevalence.tolist() == [0.1, 0.2, 0.3]
 
 
 def test_models_are_compared_in_pairs():
     y_true, y_prob = draw_case(n=400)
     labels = Labels("abcdef", y_true)
     worse = np.where(np.random.default_rng(0).random(y_true.shape) < 0.05, 1 - y_prob, y_prob)
-    whole = {name: index(measure_multilabel("t", labels, prob)) for name, prob in (("a", y_prob), ("b", worse))}
+    whole = {name: index(measure("t", labels, prob)) for name, prob in (("a", y_prob), ("b", worse))}
     for metric in ("accuracy", "macro_f1", "samples_f1", "mean_average_precision", "log_loss"):
-        found = compare_multilabel(metric, labels, {"a": y_prob, "b": worse})
+        found = compare(metric, labels, {"a": y_prob, "b": worse})
         parts = [whole[name][f"t/{metric}"] for name in "ab"]
-        assert found["difference"] == pytest.approx(parts[0].value - parts[1].value)
-        low, high = found["interval"]
-        assert low <= found["difference"] <= high
+        assert found.difference == pytest.approx(parts[0].value - parts[1].value)
+        low, high = found.interval
+        assert low <= found.difference <= high
         assert (low > 0) if metric != "log_loss" else (high < 0)
         assert high - low < max(part.interval[1] - part.interval[0] for part in parts)
-        assert (found["a"], found["b"], found["metric"], found["n"]) == ("a", "b", metric, 400)
-
-
-def test_each_model_may_have_its_own_thresholds():
-    labels = Labels(("Bald",), np.array([[1], [0]]))
-    pair = {"a": np.array([[0.4], [0.1]]), "b": np.array([[0.4], [0.1]])}
-    assert compare_multilabel("accuracy", labels, pair, thresholds={"a": [0.3], "b": 0.5})["difference"] == 0.5
-    with pytest.raises(ParameterError, match="no thresholds for b; expected one for each of a, b"):
-        compare_multilabel("accuracy", labels, pair, thresholds={"a": 0.5})
+        assert (found.a, found.b, found.metric, found.n) == ("a", "b", metric, 400)
 
 
 def test_prevalence_of_training_rows():
     assert compute_prevalence(TRUE).tolist() == [0.5, 0.75, 0.25]
-    assert compute_prevalence(np.array([[1, 9]]), np.array([[1, 0]])).tolist() == [1.0, 0.0]
+    assert compute_prevalence(np.array([[1, -1]])).tolist() == [1.0, 0.0]
 
 
 @pytest.mark.parametrize(
@@ -262,11 +251,7 @@ def test_prevalence_of_training_rows():
     [
         ({"y_true": TRUE[:, :2]}, r"labels of shape \(4, 2\); expected \(n, 3\)"),
         ({"y_true": np.zeros((0, 3))}, r"labels of shape \(0, 3\)"),
-        ({"y_true": TRUE - 1}, "row 0, Bald: label -1; expected 0 or 1"),
-        ({"y_true": np.where(TRUE, np.nan, 0)}, "row 0, Male: label nan; expected 0 or 1"),
-        ({"weight": np.ones((4, 2))}, r"weights of shape \(4, 2\); expected \(4, 3\)"),
-        ({"prevalence": [0.5, 1.5, 0.5]}, "expected 3 shares from 0 to 1"),
-        ({"prevalence": [0.5]}, "expected 3 shares from 0 to 1"),
+        ({"y_true": TRUE + 1}, "row 0, Male: label 2; expected 0 or 1"),
     ],
 )
 def test_labels_that_do_not_fit_are_refused(fields, message):
@@ -274,26 +259,71 @@ def test_labels_that_do_not_fit_are_refused(fields, message):
         Labels(NAMES, **({"y_true": TRUE} | fields))
 
 
-def test_what_does_not_fit_is_refused():
+def test_arrays_that_do_not_fit_are_refused():
     labels = Labels(NAMES, TRUE)
     with pytest.raises(ParameterError, match=r"probabilities of shape \(3, 3\); expected \(4, 3\)"):
-        measure_multilabel("t", labels, PROB[:3])
+        measure("t", labels, PROB[:3])
     with pytest.raises(ParameterError, match="row 0, Male: probability 1.8; expected 0 to 1"):
-        tabulate_attributes(labels, PROB * 2)
+        tabulate(labels, PROB * 2)
     with pytest.raises(ParameterError, match="row 1, Bald: probability nan"):
-        measure_multilabel("t", labels, np.where(PROB == 0.2, np.nan, PROB))
-    with pytest.raises(ParameterError, match="or one for each of 3 attributes"):
-        measure_multilabel("t", labels, PROB, thresholds=[0.5, 0.5])
-    with pytest.raises(ParameterError, match="criterion 'auc'; expected one of f1, accuracy"):
-        choose_thresholds(labels, PROB, "auc")
+        measure("t", labels, np.where(PROB == 0.2, np.nan, PROB))
+    with pytest.raises(ParameterError, match=r"probabilities of shape \(4, 1\)"):
+        measure("t", Labels(NAMES, TRUE, prevalence=[0.5]), PROB)
     with pytest.raises(ParameterError, match="metric 'f1'; expected one of accuracy"):
-        compare_multilabel("f1", labels, {"a": PROB, "b": PROB})
+        compare("f1", labels, {"a": PROB, "b": PROB})
     with pytest.raises(ParameterError, match="3 groups for 4 rows"):
-        measure_multilabel("t", Labels(NAMES, TRUE, groups=[1, 2, 3]), PROB)
+        measure("t", Labels(NAMES, TRUE, groups=[1, 2, 3]), PROB)
 
 
 def test_forty_attributes_of_three_thousand_pictures_take_seconds():
     y_true, y_prob = draw_case(n=2_903, a=40)
     started = time.process_time()
-    measure_multilabel("t", Labels([str(number) for number in range(40)], y_true), y_prob)
+    measure("t", Labels([str(number) for number in range(40)], y_true), y_prob)
     assert time.process_time() - started < 30
+
+
+# Ties: none, some, almost only.
+@pytest.mark.parametrize("decimals", [8, 1, 0])
+def test_average_precision_of_resamples_is_that_of_scikit_learn(decimals):
+    rng = np.random.default_rng(decimals)
+    y_true, y_prob = rng.integers(0, 2, (120, 2)), rng.random((120, 2)).round(decimals)
+    known = rng.integers(0, 2, (120, 2))
+    weights = rng.poisson(1, (5, 120)).astype(float)
+    for values, row in zip(rank(y_true, y_prob, known)(weights), weights, strict=True):
+        for column in range(2):
+            kept = known[:, column] > 0
+            score = sklearn_metrics.average_precision_score(y_true[kept, column], y_prob[kept, column], sample_weight=row[kept])
+            assert values[column] == pytest.approx(score, abs=1e-12)
+
+
+def test_average_precision_without_hits_is_not_defined():
+    statistic = rank(np.array([[0, 1], [0, 1]]), np.full((2, 2), 0.5), np.array([[1, 1], [1, 0]]))
+    found = statistic(np.array([[1.0, 1.0], [0.0, 2.0]]))  # the second resample holds no known hit
+    assert np.isnan(found[:, 0]).all()
+    assert found[0, 1] == 1.0 and np.isnan(found[1, 1])
+
+
+def test_precision_at_k_against_the_prevalence():
+    y_true, y_prob = draw_case()
+    hits, scores = y_true[:, 4], y_prob[:, 4]
+    metric = precision_at("test/retrieval/Hat", hits, scores)
+    assert (metric.name, metric.n) == ("test/retrieval/Hat/precision_at_20", 20)
+    assert metric.value == hits[np.argsort(-scores, kind="stable")[:20]].mean()
+    assert metric.baseline == hits.mean() < metric.interval[0] <= metric.value <= metric.interval[1]
+    few = precision_at("t", hits[:8], scores[:8])
+    assert (few.n, few.value) == (8, hits[:8].mean())
+
+
+def test_precision_at_k_ranks_each_resample_anew():
+    # Drawn rows by hand: of three hits and a miss of the lowest score, 2 are looked at.
+    hits, scores = np.array([1, 1, 1, 0]), np.array([0.9, 0.8, 0.7, 0.1])
+    draws = np.random.default_rng((0,)).integers(4, size=(2_000, 4))
+    expected = [hits[np.sort(draw)][:2].mean() for draw in draws]
+    assert precision_at("t", hits, scores, k=2).interval == tuple(np.quantile(expected, [0.025, 0.975]))
+
+
+def test_average_precisions_of_resamples_take_seconds():
+    rng = np.random.default_rng(0)
+    started = time.process_time()
+    compute_intervals(rank(rng.random((2_903, 10)) < 0.2, rng.random((2_903, 10)), np.ones((2_903, 10))), 2_903)
+    assert time.process_time() - started < 20

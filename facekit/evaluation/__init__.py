@@ -1,0 +1,1 @@
+"""Metrics with intervals and baselines, paired comparisons, tests of attributes. No TensorFlow is needed here."""

@@ -1,0 +1,76 @@
+"""Bootstrap intervals over rows or whole groups, all resamples at once: each is a row of weights, how often a row was drawn."""
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import pandas as pd
+
+from facekit.errors import ParameterError
+
+CHUNK_CELLS = 2_000_000  # weights held at a time: 16 MB as float64
+
+Statistic = Callable[[np.ndarray], np.ndarray]  # weights (c, n) -> (c,) or (c, m): m values for each row of weights
+
+
+def draw_weights(n: int, groups=None, *, resamples: int = 2_000, seed: int = 0) -> Iterator[np.ndarray]:
+    """Yield chunks (c, n) of float64 weights: how often each resample of rows, or of whole `groups` (n,), holds each row."""
+    members = number_groups(n, groups)
+    count = members.max() + 1
+    generator = np.random.default_rng((seed,))
+    chunk = max(1, CHUNK_CELLS // n)
+    for start in range(0, resamples, chunk):
+        size = min(chunk, resamples - start)
+        drawn = generator.integers(count, size=(size, count)) + np.arange(size)[:, None] * count
+        weights = np.bincount(drawn.ravel(), minlength=size * count).reshape(size, count).astype(np.float64)
+        yield weights if count == n else weights[:, members]
+
+
+def number_groups(n: int, groups=None) -> np.ndarray:
+    """Number the groups in order of appearance, int (n,); ParameterError where they don't fit n rows."""
+    members = np.arange(n) if groups is None else pd.factorize(np.asarray(groups))[0]
+    if not 0 < n == len(members) or (members < 0).any():
+        received = f"{len(members)} groups for {n} rows, {np.sum(members < 0)} of them missing"
+        raise ParameterError(received, expected="one group for each of one row or more")
+    return members
+
+
+def resample(statistic: Statistic, n: int, groups=None, **options: int) -> np.ndarray:
+    """Compute a statistic on every resample: float64 (resamples,) or (resamples, m); arguments as in `draw_weights`."""
+    return np.concatenate([statistic(weights) for weights in draw_weights(n, groups, **options)])
+
+
+def compute_interval(draws: np.ndarray) -> tuple[float, float] | None:
+    """Return the 95 % percentile interval of resampled values; None where fewer than half of them are defined."""
+    defined = draws[np.isfinite(draws)]
+    if 2 * len(defined) < len(draws):
+        return None
+    return tuple(np.quantile(defined, [(1 - 0.95) / 2, (1 + 0.95) / 2]).tolist())
+
+
+def compute_intervals(statistic: Statistic, n: int, groups=None, **options: int) -> list[tuple[float, float] | None]:
+    """Return the 95 % interval of each value of a statistic; None also where there is only one row or group."""
+    draws = resample(statistic, n, groups, **options)
+    single = number_groups(n, groups).max() < 1
+    return [None if single else compute_interval(column) for column in draws.reshape(len(draws), -1).T]
+
+
+def weigh(values: np.ndarray, per: np.ndarray | None = None) -> Statistic:
+    """Return the statistic of the mean of values (n,); with `per`, of sum by sum, of one or more columns (n, m)."""
+    values = np.asarray(values, np.float64)
+    per = np.ones(len(values)) if per is None else np.asarray(per, np.float64)
+    return lambda weights: divide(weights @ values, weights @ per)
+
+
+def join(*statistics: Statistic) -> Statistic:
+    """Return the statistic that gives the values of several statistics side by side."""
+    return lambda weights: np.column_stack([statistic(weights) for statistic in statistics])
+
+
+def divide(top: np.ndarray, bottom: np.ndarray) -> np.ndarray:
+    """Divide, with NaN where the divisor is not above 0."""
+    return np.divide(top, bottom, out=np.full(np.shape(top), np.nan), where=bottom > 0)
+
+
+def average(values: np.ndarray) -> np.ndarray:
+    """Return the mean over the last axis, without undefined values."""
+    return divide(np.nansum(values, axis=-1), np.isfinite(values).sum(axis=-1))

@@ -1,0 +1,161 @@
+"""Metrics of classifiers, ordered classes included: decisions, probabilities, confusion matrix and calibration curve.
+
+The baseline is the majority class of the training rows, with their class frequencies as its probabilities.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from sklearn.metrics import confusion_matrix
+
+from facekit.errors import ParameterError
+from facekit.evaluation import metric as metrics
+from facekit.evaluation.bootstrap import average, compute_intervals, divide, join, weigh
+from facekit.evaluation.metric import Column, Comparison, Metric, Part
+
+BINS = 10
+RANKS = ("off_by_one", "off_by_two_or_more", "mean_absolute_rank_error", "quadratic_kappa")
+SMALLEST = np.finfo(np.float64).eps  # scikit-learn's: for a log loss, a probability of 0 costs 36, not infinity
+
+
+def measure(
+    prefix: str, y_true, predicted, classes, *, groups=None, seed: int = 0, baseline_counts=None, ordered: bool = False
+) -> list[Metric]:
+    """Measure a classifier by its probabilities, or by its decisions alone.
+
+    Args:
+        prefix: goes before each name, such as `test` or `test/stage1`.
+        y_true: (n,) int, 0..k-1.
+        predicted: (n, k) float, rows that sum to 1, of which the highest decides; or (n,) int, however decided.
+        classes: the k names; from lowest to highest if ordered.
+        baseline_counts: (k,) training rows of each class; None takes those of `y_true`.
+
+    Returns:
+        accuracy, balanced_accuracy and macro_f1 (means over the classes that occur), then precision/, recall/ and f1/ of
+        each class, whose n are the rows predicted so, the rows that are so, and both together.
+        If ordered: off_by_one, off_by_two_or_more (proportions), mean_absolute_rank_error (0..k-1), quadratic_kappa (1
+        perfect, 0 a constant) and confused_as/<class>/<predicted> of the extremes. Of probabilities: log_loss and ece.
+    """
+    n, k = len(y_true), len(classes)
+    counts = np.bincount(_check_classes(y_true, n, k), minlength=k) if baseline_counts is None else baseline_counts
+    prior = np.tile(counts / np.sum(counts), (n, 1))  # whose highest is the majority class
+    parts, baseline = (_build(y_true, each, classes, ordered=ordered) for each in (predicted, prior))
+    return metrics.measure(prefix, parts, n, baseline=baseline, groups=groups, seed=seed)
+
+
+def measure_probabilities(prefix: str, y_true: np.ndarray, y_prob: np.ndarray, **options) -> list[Metric]:
+    """Measure log_loss and ece (expected calibration error) alone, where something else decides; arguments as for `measure`.
+
+    Resampling adds noise to each bin, so that the interval of ece is a little high and no proof of calibration.
+    """
+    return measure(prefix, y_true, y_prob, range(np.shape(y_prob)[1]), **options)[-2:]
+
+
+def compare(metric: str, y_true: np.ndarray, models: dict[str, np.ndarray], *, groups=None, seed: int = 0) -> Comparison:
+    """Compare two models, each (n, k) probabilities or (n,) decided classes, by one metric of all classes such as macro_f1."""
+    k = max(np.shape(y)[1] if np.ndim(y) > 1 else 1 + int(np.max(y)) for y in (y_true, *models.values()))
+    parts = {name: _build(y_true, predicted, range(k), ordered=True) for name, predicted in models.items()}
+    return metrics.compare(metric, parts, len(y_true), groups=groups, seed=seed)
+
+
+def confusion(y_true: np.ndarray, predicted: np.ndarray, classes: Sequence[str]) -> np.ndarray:
+    """Count the rows of each class (first axis) that were predicted as each class (second axis), int (k, k)."""
+    y_pred = np.argmax(predicted, axis=1) if np.ndim(predicted) > 1 else predicted
+    return confusion_matrix(y_true, y_pred, labels=range(len(classes)))
+
+
+def calibration(y_true: np.ndarray, y_prob: np.ndarray, *, groups=None, seed: int = 0) -> pd.DataFrame:
+    """Compute the calibration (reliability) curve: the accuracy of the most probable class, by its probability.
+
+    Each of the 10 bins that is not empty has a row: confidence (mean), accuracy, low and high (its 95 % interval), n.
+    """
+    correct, confidence, members = _find_bins(np.asarray(y_true), _check_probabilities(y_prob, len(y_true)))
+    in_bin = (members[:, None] == np.unique(members)).astype(np.float64)
+    intervals = compute_intervals(weigh(in_bin * correct[:, None], in_bin), len(y_true), groups, seed=seed)
+    low, high = np.array([pair or (np.nan, np.nan) for pair in intervals]).T
+    n = in_bin.sum(axis=0)
+    columns = {"confidence": confidence @ in_bin / n, "accuracy": correct @ in_bin / n, "low": low, "high": high}
+    return pd.DataFrame(columns | {"n": n.astype(int)})
+
+
+def compute_ece(curve: pd.DataFrame) -> float:
+    """Return the expected calibration error of a curve of `calibration`, 0..1."""
+    return float(np.average((curve["accuracy"] - curve["confidence"]).abs(), weights=curve["n"]))
+
+
+def compute_rates(hits: np.ndarray, said: np.ndarray, true: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return precision, recall and F1 of counts, NaN of what neither occurs nor was predicted."""
+    # As in scikit-learn, the precision of what occurs but was never predicted is 0.
+    precision = np.where(said > 0, divide(hits, said), np.where(true > 0, 0.0, np.nan))
+    return precision, divide(hits, true), divide(2 * hits, said + true)
+
+
+def _build(y_true: np.ndarray, predicted: np.ndarray, classes: Sequence, *, ordered: bool) -> list[Part]:
+    """Return the statistics of decisions, of ranks if ordered and, where there are any, of probabilities."""
+    k, n = len(classes), len(y_true)
+    y_true = _check_classes(y_true, n, k)
+    y_prob = _check_probabilities(predicted, n, k) if np.ndim(predicted) > 1 else None
+    y_pred = _check_classes(predicted, n, k) if y_prob is None else y_prob.argmax(axis=1)
+    cells = np.eye(k * k)[y_true * k + y_pred]
+    counts = cells.sum(axis=0).reshape(k, k)
+    true, said = counts.sum(axis=1), counts.sum(axis=0)
+    columns = [Column("accuracy", n), Column("balanced_accuracy", n, "macro"), Column("macro_f1", n, "macro")]
+    for rate, rows in (("precision", said), ("recall", true), ("f1", true + said - np.diagonal(counts))):
+        columns += [Column(f"{rate}/{name}", count) for name, count in zip(classes, rows, strict=True)]
+    parts = [Part(columns, lambda weights: _rate((weights @ cells).reshape(-1, k, k)))]
+    if ordered:
+        columns = [Column(name, n) for name in RANKS]
+        columns += [Column(f"confused_as/{classes[a]}/{classes[b]}", true[a]) for a, b in ((0, -1), (-1, 0))]
+        parts.append(Part(columns, lambda weights: _rank((weights @ cells).reshape(-1, k, k))))
+    if y_prob is not None:
+        losses = weigh(-np.log(np.clip(y_prob[np.arange(n), y_true], SMALLEST, 1 - SMALLEST)))
+        correct, confidence, members = _find_bins(y_true, y_prob)
+        gaps = weigh((correct - confidence)[:, None] * np.eye(BINS)[members], np.ones((n, 1)))
+        statistic = join(losses, lambda weights: np.abs(gaps(weights)).sum(axis=1))
+        parts.append(Part([Column("log_loss", n), Column("ece", n)], statistic))
+    return parts
+
+
+def _rate(counts: np.ndarray) -> np.ndarray:
+    """Return accuracy, balanced accuracy and macro F1, then precision, recall and F1 of each class, of (c, k, k) counts."""
+    hits, true = np.diagonal(counts, axis1=1, axis2=2), counts.sum(axis=2)
+    precision, recall, f1 = compute_rates(hits, counts.sum(axis=1), true)
+    return np.column_stack([hits.sum(axis=1) / true.sum(axis=1), average(recall), average(f1), precision, recall, f1])
+
+
+def _rank(counts: np.ndarray) -> np.ndarray:
+    """Return how far off decisions are, then how often each extreme class is confused with the other."""
+    true, said, total = counts.sum(axis=2), counts.sum(axis=1), counts.sum(axis=(1, 2))
+    distance = np.abs(np.subtract.outer(np.arange(true.shape[1]), np.arange(true.shape[1])))
+    means = [(counts * part).sum(axis=(1, 2)) / total for part in (distance == 1, distance > 1, distance)]
+    by_chance = np.einsum("ci,ij,cj->c", true, distance**2.0, said) / total
+    kappa = 1 - divide((counts * distance**2.0).sum(axis=(1, 2)), by_chance)
+    return np.column_stack([*means, kappa, divide(counts[:, 0, -1], true[:, 0]), divide(counts[:, -1, 0], true[:, -1])])
+
+
+def _find_bins(y_true: np.ndarray, y_prob: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return whether each row is right (0 or 1), its highest probability, and its bin as scikit-learn cuts them."""
+    confidence = np.clip(y_prob.max(axis=1), 0, 1)
+    members = np.searchsorted(np.linspace(0, 1, BINS + 1)[1:-1], confidence)
+    return (y_prob.argmax(axis=1) == y_true).astype(np.float64), confidence, members
+
+
+def _check_classes(y: np.ndarray, n: int, k: int) -> np.ndarray:
+    y = np.asarray(y)
+    if y.shape != (n,) or not n:
+        raise ParameterError(f"classes of shape {y.shape}", expected=f"({n or 'n'},), one class per row")
+    for row in np.flatnonzero(~np.isin(y, range(k)))[:1]:
+        raise ParameterError(f"row {row}: class {y[row]}", expected=f"whole numbers from 0 to {k - 1}")
+    return y.astype(int)
+
+
+def _check_probabilities(y_prob: np.ndarray, n: int, k: int | None = None) -> np.ndarray:
+    """Return float64 (n, k) with rows that sum to 1 exactly, where they do so nearly."""
+    y_prob = np.asarray(y_prob, np.float64)
+    if y_prob.shape != (n, k or y_prob.shape[-1]):
+        raise ParameterError(f"probabilities of shape {y_prob.shape}", expected=f"({n}, {k or 'k'}), (rows, classes)")
+    sums = y_prob.sum(axis=1)
+    for row in np.flatnonzero(~(np.isclose(sums, 1, atol=1e-2) & (y_prob >= 0).all(axis=1)))[:1]:
+        raise ParameterError(f"row {row}: probabilities {y_prob[row].tolist()}", expected="0 or more, with the sum 1")
+    return y_prob / sums[:, None]

@@ -1,0 +1,196 @@
+"""Metrics of many binary attributes at once. Unknown labels count nowhere; a mean leaves out what is not defined.
+
+The trap this prevents: "F1 0.79" of forty attributes. The mean over attributes (macro), all cells pooled (micro), attributes
+by frequency (weighted), images (samples) and both classes of each attribute differ by more than two models do.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+
+from facekit.errors import ParameterError
+from facekit.evaluation import metric as metrics
+from facekit.evaluation.bootstrap import Statistic, average, compute_intervals, divide, join, weigh
+from facekit.evaluation.classification import SMALLEST, compute_rates
+from facekit.evaluation.metric import Column, Comparison, Metric, Part
+
+RATES = ("precision", "recall", "f1")
+MEANS = ("macro", "micro", "weighted", "samples", "both_classes")
+METRICS = ("accuracy", "balanced_accuracy", *(f"{mean}_{rate}" for mean in MEANS for rate in RATES))
+METRICS += ("mean_average_precision", "log_loss")
+EACH = ("accuracy", "balanced_accuracy", *RATES, "average_precision")  # of every attribute
+
+
+@dataclass
+class Labels:
+    """The attributes of some images."""
+
+    names: Sequence[str]
+    y_true: np.ndarray  # (n, a) 0 or 1, and where it is unknown, NaN or below 0, which becomes 0
+    groups: np.ndarray | None = None
+    prevalence: np.ndarray | None = None  # (a,) of the TRAINING rows, for the baseline; None takes that of these rows
+    known: np.ndarray = field(init=False)  # (n, a) 1, and 0 where it is unknown
+
+    def __post_init__(self):
+        labels, a = np.asarray(self.y_true, np.float64), len(self.names)
+        if not labels.size or labels.shape[1:] != (a,):
+            raise ParameterError(f"labels of shape {labels.shape}", expected=f"(n, {a}), (rows, attributes)")
+        known = labels >= 0
+        self._refuse("label", labels, known & (labels != 0) & (labels != 1), "0 or 1")
+        self.prevalence = compute_prevalence(labels) if self.prevalence is None else np.asarray(self.prevalence)
+        self.y_true, self.known = np.where(known, labels, 0.0), known.astype(np.float64)
+
+    def check(self, y_prob: np.ndarray) -> np.ndarray:
+        """Return `y_prob` as float64 (n, a); ParameterError where it doesn't fit or leaves 0..1."""
+        y_prob = np.asarray(y_prob, np.float64)
+        if y_prob.shape != self.y_true.shape:
+            raise ParameterError(f"probabilities of shape {y_prob.shape}", expected=f"{self.y_true.shape} as the labels")
+        self._refuse("probability", y_prob, ~((y_prob >= 0) & (y_prob <= 1)), "0 to 1")
+        return y_prob
+
+    def _refuse(self, what: str, values: np.ndarray, wrong: np.ndarray, expected: str) -> None:
+        for row, column in np.argwhere(wrong).tolist()[:1]:
+            raise ParameterError(f"row {row}, {self.names[column]}: {what} {values[row, column]:g}", expected=expected)
+
+
+def compute_prevalence(y_true: np.ndarray) -> np.ndarray:
+    """Return the proportion of rows that have each attribute, (a,), of those where it is known; 0 where it never is."""
+    y_true = np.asarray(y_true, np.float64)
+    return np.nan_to_num(divide((y_true == 1).sum(axis=0), (y_true >= 0).sum(axis=0)))
+
+
+def measure(prefix: str, labels: Labels, y_prob: np.ndarray, *, thresholds=0.5, seed: int = 0) -> list[Metric]:
+    """Measure all attributes together by METRICS.
+
+    Args:
+        prefix: goes before each name, such as `test/attributes`.
+        y_prob: (n, a) probability of each attribute, 0..1. The baseline's is the prevalence.
+        thresholds: one for all attributes, or (a,), chosen on validation rows; an attribute is predicted where it is reached.
+    """
+    constant = np.tile(labels.prevalence, (len(labels.y_true), 1))
+    # Of two classes of equal frequency, the first is the majority: no.
+    parts, baseline = _build(labels, y_prob, thresholds), _build(labels, constant, np.nextafter(0.5, 1))
+    return metrics.measure(prefix, parts, len(constant), baseline=baseline, groups=labels.groups, seed=seed)
+
+
+def compare(metric: str, labels: Labels, models: dict[str, np.ndarray], *, thresholds=0.5, seed: int = 0) -> Comparison:
+    """Compare two models on the same rows by one of METRICS, resampled in pairs; arguments as for `measure`."""
+    parts = {name: _build(labels, y_prob, thresholds) for name, y_prob in models.items()}
+    return metrics.compare(metric, parts, len(labels.y_true), groups=labels.groups, seed=seed)
+
+
+def tabulate(labels: Labels, y_prob: np.ndarray, *, thresholds=0.5, seed: int = 0) -> pd.DataFrame:
+    """Tabulate the metrics of each attribute by itself; arguments as for `measure`.
+
+    Columns: n (known rows), prevalence (of these, and what average precision reaches by chance), baseline (accuracy of the
+    training rows' majority), threshold, then EACH with its 95 % interval in `_low` and `_high`; NaN where not defined.
+    """
+    y_prob, (n, a) = labels.check(y_prob), labels.y_true.shape
+    count = _count(labels, y_prob >= thresholds)
+    statistic = join(lambda weights: np.hstack(rate_each(*count(weights))), rank(labels.y_true, y_prob, labels.known))
+    intervals = compute_intervals(statistic, n, labels.groups, seed=seed)
+    bounds = np.array([pair or (np.nan, np.nan) for pair in intervals]).reshape(-1, a, 2)
+    known = labels.known.sum(axis=0)
+    share = divide(labels.y_true.sum(axis=0), known)
+    table = pd.DataFrame({"n": known.astype(int), "prevalence": share}, index=pd.Index([*labels.names], name="attribute"))
+    table["baseline"], table["threshold"] = np.where(labels.prevalence > 0.5, share, 1 - share), thresholds
+    for name, value, bound in zip(EACH, statistic(np.ones((1, n))).reshape(-1, a), bounds, strict=True):
+        table[name], table[f"{name}_low"], table[f"{name}_high"] = value, *bound.T
+    return table
+
+
+def choose_thresholds(labels: Labels, y_prob: np.ndarray, criterion: str = "f1") -> np.ndarray:
+    """Choose for each attribute the threshold (0..1) with the best F1 or accuracy on these rows, the validation rows.
+
+    Of equally good ones, the nearest to 0.5. The best of many on few rows is partly luck: measure on other rows.
+    """
+    chosen = []
+    for y_true, known, prob in zip(labels.y_true.T, labels.known.T > 0, labels.check(y_prob).T, strict=True):
+        levels = np.unique(np.r_[0, prob[known], 1])
+        cuts = np.r_[0.5, (levels[:-1] + levels[1:]) / 2, 0]
+        cuts = cuts[np.argsort(np.abs(cuts - 0.5), kind="stable")]
+        said = known.sum() - np.searchsorted(np.sort(prob[known]), cuts)
+        true = prob[known & (y_true > 0)]
+        hits = len(true) - np.searchsorted(np.sort(true), cuts)
+        scores = {"f1": 2 * hits / np.maximum(said + len(true), 1), "accuracy": 2 * hits - said}
+        chosen.append(cuts[np.argmax(scores[criterion])])
+    return np.array(chosen)
+
+
+def precision_at(prefix: str, hits: np.ndarray, scores: np.ndarray, k: int = 20, *, groups=None, seed: int = 0) -> Metric:
+    """Measure the proportion of hits (n,) among the k highest scores (n,); the baseline is that of all rows."""
+    order = np.argsort(-np.asarray(scores, np.float64), kind="stable")
+    held = np.asarray(hits, np.float64)[order]
+
+    def compute(weights: np.ndarray) -> np.ndarray:
+        drawn = weights[:, order]
+        taken = np.clip(k - (drawn.cumsum(axis=1) - drawn), 0, drawn)
+        return divide(taken @ held, taken.sum(axis=1))
+
+    columns = [Column(f"precision_at_{k}", min(k, len(held)))]
+    parts, baseline = ([Part(columns, statistic)] for statistic in (compute, weigh(hits)))
+    return metrics.measure(prefix, parts, len(held), baseline=baseline, groups=groups, seed=seed)[0]
+
+
+def rank(y_true: np.ndarray, y_prob: np.ndarray, known: np.ndarray) -> Statistic:
+    """Return the statistic of each column's average precision, (c, a), as scikit-learn's average_precision_score."""
+
+    def compute(weights: np.ndarray) -> np.ndarray:
+        by_row, found = np.ascontiguousarray(weights.T), []
+        for held, prob, kept in zip(y_true.T, -y_prob.T, known.T, strict=True):
+            rows = np.flatnonzero(kept)
+            rows = rows[np.argsort(prob[rows], kind="stable")]
+            hits = np.flatnonzero(held[rows])  # ranks without a hit add nothing and are left out
+            ranked, drawn = prob[rows], by_row[rows]
+            # Equal probabilities share the rank of the last of them.
+            reached = drawn.cumsum(axis=0)[np.searchsorted(ranked, ranked[hits], side="right") - 1]
+            gained = drawn[hits]
+            above = gained.cumsum(axis=0)[np.searchsorted(ranked[hits], ranked[hits], side="right") - 1]
+            found.append(divide((above * gained / np.maximum(reached, 1)).sum(axis=0), gained.sum(axis=0)))
+        return np.column_stack(found)
+
+    return compute
+
+
+def rate_each(hits, said, true, known) -> list[np.ndarray]:
+    """Return accuracy, balanced accuracy, precision, recall and F1 of counts of one shape."""
+    rejected = known - said - true + hits
+    balanced = average(np.stack([divide(hits, true), divide(rejected, known - true)], axis=-1))
+    return [divide(hits + rejected, known), balanced, *compute_rates(hits, said, true)]
+
+
+def average_rates(hits, said, true, known, samples) -> np.ndarray:
+    """Return the METRICS of decisions, (c, 17), of counts (c, a) and the means over images of RATES, (c, 3)."""
+    accuracy, balanced, *each = rate_each(hits, said, true, known)
+    micro = compute_rates(*(counts.sum(axis=1) for counts in (hits, said, true)))
+    weighted = [divide(np.nansum(rate * true, axis=1), true.sum(axis=1)) for rate in each]
+    absent = compute_rates(known - said - true + hits, known - said, known - true)
+    both = [average(average(np.stack(pair, axis=-1))) for pair in zip(each, absent, strict=True)]
+    return np.column_stack([*map(average, (accuracy, balanced, *each)), *micro, *weighted, *samples.T, *both])
+
+
+def _count(labels: Labels, y_pred: np.ndarray):
+    """Return what counts, for weights (c, n), the hits, those predicted, those true and those known, each (c, a)."""
+    said = y_pred * labels.known
+    cells = np.hstack([said * labels.y_true, said, labels.y_true, labels.known])
+    return lambda weights: np.split(weights @ cells, 4, axis=1)
+
+
+def _build(labels: Labels, y_prob: np.ndarray, thresholds: float | np.ndarray) -> list[Part]:
+    """Return the statistics of decisions, of the mean average precision and of the mean log loss."""
+    y_prob, y_true, known = labels.check(y_prob), labels.y_true, labels.known
+    said = (y_prob >= thresholds) * known
+    count, ranking = _count(labels, said), rank(y_true, y_prob, known)
+    rates = np.column_stack(compute_rates(*(cells.sum(axis=1) for cells in (said * y_true, said, y_true))))
+    samples = weigh(np.nan_to_num(rates), np.isfinite(rates))
+    given = np.clip(np.where(y_true > 0, y_prob, 1 - y_prob), SMALLEST, 1 - SMALLEST)
+    losses = weigh(-np.log(given) * known, known)
+    n, means = known.any(axis=1).sum(), {f"{mean}_{rate}": mean for mean in MEANS[:4] for rate in RATES}
+    columns = [Column(name, n, means.get(name, "mean over attributes")) for name in METRICS]
+    return [
+        Part(columns[:-2], lambda weights: average_rates(*count(weights), samples(weights))),
+        Part(columns[-2:-1], lambda weights: average(ranking(weights))),
+        Part(columns[-1:], lambda weights: average(losses(weights))),
+    ]

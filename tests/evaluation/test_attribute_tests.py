@@ -1,0 +1,195 @@
+"""attribute_tests.py: values are those of scikit-learn and SciPy, intervals those of refits, known effects are recovered."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import chi2_contingency, false_discovery_control, spearmanr
+from sklearn.feature_selection import chi2
+from sklearn.linear_model import LogisticRegression
+
+from facekit.data.readers.popularity import Truth
+from facekit.data.readers.selfie import ATTRIBUTES
+from facekit.errors import DataError
+from facekit.evaluation.attribute_tests import (
+    Effects,
+    correlate_ranks,
+    fit_effects,
+    judge_ranking,
+    rank_attributes,
+    resample_scores,
+    shuffle_scores,
+)
+from facekit.evaluation.bootstrap import draw_weights
+from facekit.synthetic import people, populations
+
+
+@pytest.fixture(scope="module")
+def rows():
+    """600 rows: a drives the class up, b down, c is correlated with a, d is chance, e is rare, f is always 1."""
+    random = np.random.default_rng(1)
+    attributes = pd.DataFrame({"a": random.random(600) < 0.5, "b": random.random(600) < 0.3})
+    attributes["c"] = np.where(random.random(600) < 0.8, attributes["a"], random.random(600) < 0.5)
+    attributes["d"], attributes["e"], attributes["f"] = random.random(600) < 0.7, random.random(600) < 0.02, True
+    attributes = attributes.astype(int)
+    score = 1.0 * attributes["a"] - 0.8 * attributes["b"] + random.normal(0, 0.8, 600)
+    return attributes, pd.qcut(score, 3, labels=False).to_numpy()
+
+
+def test_scores_are_those_of_the_libraries(rows):
+    attributes, classes = rows
+    found = rank_attributes(attributes, classes)
+    tested = found.drop(index="f")
+    assert tested["chi_square"].to_numpy() == pytest.approx(chi2(attributes[tested.index], classes)[0])
+    for name in tested.index:
+        result = chi2_contingency(pd.crosstab(attributes[name], classes), correction=False)
+        row = (result.statistic, result.pvalue, result.expected_freq.min())
+        assert found.loc[name, ["pearson", "p_value", "expected"]].tolist() == pytest.approx(row)
+    assert tested["q_value"].to_numpy() == pytest.approx(false_discovery_control(tested["p_value"]))
+    assert tested["cramers_v"].to_numpy() == pytest.approx(np.sqrt(tested["pearson"] / 600))
+    # What lies between the two: the share without the tick.
+    assert (tested["chi_square"] / tested["pearson"]).to_numpy() == pytest.approx(1 - tested["prevalence"])
+    assert found["n"].tolist() == [600] * 6
+
+
+def test_a_table_by_hand():
+    attributes = pd.DataFrame({"hat": [1, 1, 0, 0, 0, 0]})
+    found = rank_attributes(attributes, np.array([2, 2, 1, 1, 0, 0])).loc["hat"]
+    # Expected 2/3 attributes in each class: (2 - 2/3)^2 / (2/3) + 2 x 2/3 = 4, and of the rows without 4/3 each: 2 more.
+    assert found[["chi_square", "pearson", "cramers_v", "lift"]].tolist() == pytest.approx([4.0, 6.0, 1.0, 1.0])
+    assert found["expected"] == pytest.approx(2 / 3)
+
+
+def test_what_all_or_none_have_cannot_be_tested(rows):
+    attributes, classes = rows
+    found = rank_attributes(attributes.assign(g=0), classes)
+    assert found.index[found["pearson"].isna()].tolist() == ["f", "g"]
+    assert found.loc[["f", "g"], ["chi_square", "p_value", "q_value", "cramers_v"]].isna().all().all()
+    assert found["q_value"].notna().sum() == 5
+
+
+def test_unknown_values_leave_their_column_only(rows):
+    attributes, classes = rows
+    holed = attributes.astype(float)
+    holed.iloc[::3, 1] = np.nan
+    found = rank_attributes(holed, classes)
+    kept = np.arange(600) % 3 != 0
+    alone = rank_attributes(attributes.loc[kept, ["b"]], classes[kept])
+    columns = ["n", "prevalence", "chi_square", "pearson", "p_value", "cramers_v", "lift", "expected"]
+    assert found.loc["b", columns].tolist() == pytest.approx(alone.loc["b", columns].tolist())
+    assert found.loc["a", columns].tolist() == pytest.approx(rank_attributes(attributes, classes).loc["a", columns].tolist())
+
+
+def test_what_is_no_tick_is_refused(rows):
+    attributes, classes = rows
+    message = "row 2: b is -1; expected 0 or 1, or NaN where it is unknown; map -1 to 0 first"
+    wrong = attributes.copy()
+    wrong.iloc[2, 1] = -1
+    with pytest.raises(DataError, match=message):
+        rank_attributes(wrong, classes)
+
+
+def test_resamples_are_scored_as_rows_are(rows):
+    attributes, classes = rows
+    groups = np.arange(600) // 2
+    chi_square, v = resample_scores(attributes.drop(columns="f"), classes, groups=groups, seed=3)
+    weights = next(draw_weights(600, groups, seed=3))[7].astype(int)
+    assert (weights[::2] == weights[1::2]).all()
+    again = rank_attributes(attributes.drop(columns="f").loc[np.repeat(np.arange(600), weights)], np.repeat(classes, weights))
+    assert chi_square[7] == pytest.approx(again["chi_square"])
+    assert v[7] == pytest.approx(again["cramers_v"])
+    assert chi_square.shape == (2000, 5)
+
+
+def test_chance_reaches_two_times_the_share_without_the_tick(rows):
+    attributes, classes = rows
+    chance = shuffle_scores(attributes, classes, shuffles=1010, seed=2)
+    assert chance.shape == (1010, 6)
+    wanted = 2 * (1 - attributes.mean()[:5]) * 600 / 599
+    assert chance[:, :5].mean(axis=0) == pytest.approx(wanted.to_numpy(), rel=0.1)
+    assert np.isnan(chance[:, 5]).all()
+    assert np.array_equal(chance[:, :5], shuffle_scores(attributes, classes, shuffles=1010, seed=2)[:, :5])
+
+
+def test_effects_are_adjusted_for_correlated_attributes(rows):
+    attributes, classes = rows
+    ends = classes != 1
+    effects = fit_effects(attributes.loc[ends].drop(columns="f"), classes[ends] == 2, seed=1)
+    assert effects.table["direction"].tolist() == ["raises", "lowers", "not significant", "not significant", "not significant"]
+    found = rank_attributes(attributes, classes)
+    assert (found["q_value"] < 0.05).tolist() == [True, True, True, False, False, False]
+    assert effects.table["odds_ratio"].to_numpy() == pytest.approx(np.exp(effects.table["log_odds"]))
+    plain = LogisticRegression(tol=1e-9, max_iter=1000).fit(attributes.loc[ends].drop(columns="f"), classes[ends] == 2)
+    assert effects.table["log_odds"].to_numpy() == pytest.approx(plain.coef_[0], abs=1e-4)
+
+
+def test_one_step_is_near_to_a_refit(rows):
+    attributes, classes = rows
+    ends = classes != 1
+    x, good, groups = attributes.loc[ends, list("abcde")], classes[ends] == 2, np.arange(ends.sum()) // 2
+    effects = fit_effects(x, good, groups=groups, seed=5)
+    chosen = np.arange(0, 2000, 20)
+    weights = np.concatenate(list(draw_weights(len(x), groups, seed=5)))[chosen]
+    refits = np.array([LogisticRegression(tol=1e-9, max_iter=1000).fit(x, good, sample_weight=w).coef_[0] for w in weights])
+    wide = (effects.table["high"] - effects.table["low"]).to_numpy()
+    assert (np.abs(effects.draws[chosen] - refits).mean(axis=0) < 0.05 * wide).all()
+    for place in range(5):
+        low, high = np.quantile(refits[:, place], [0.25, 0.75])
+        assert np.quantile(effects.draws[chosen, place], [0.25, 0.75]) == pytest.approx([low, high], abs=0.05 * wide[place])
+
+
+def test_ranks_are_correlated_as_in_scipy():
+    random = np.random.default_rng(0)
+    draws, reference = random.integers(0, 5, (20, 9)).astype(float), random.integers(0, 5, 9).astype(float)
+    wanted = [spearmanr(row, reference).statistic for row in draws]
+    assert correlate_ranks(draws, reference) == pytest.approx(wanted)
+    draws[3, 2] = np.nan
+    assert np.isnan(correlate_ranks(draws, reference)).nonzero()[0].tolist() == [3]
+
+
+def test_a_ranking_is_held_against_the_truth():
+    names = ["up", "down", "missed", "along", "chance", "luck"]
+    found = pd.DataFrame(
+        {"q_value": [0.0, 0.0, 0.5, 0.01, 0.9, 0.04], "chi_square": [9.0, 8.0, 1.0, 7.0, 0.5, 6.0]}, index=names
+    )
+    directions = ["raises", "lowers", "not significant", "not significant", "not significant", "lowers"]
+    table = pd.DataFrame({"log_odds": [2.0, -1.0, -0.1, 0.1, 0.0, -0.5], "direction": directions}, index=names)
+    effects = Effects(table, np.tile(table["log_odds"], (10, 1)), None)
+    made = pd.Series([0.6, -0.4, 0.2, 0.0, 0.0, 0.0], index=names)
+    scores = np.tile(found["chi_square"], (10, 1))
+    metrics = {metric.name: metric for metric in judge_ranking(found, scores, effects, made, ("chance", "luck"))}
+    values = {name: (metric.value, metric.n) for name, metric in metrics.items()}
+    assert values == {
+        "truth/order": (pytest.approx(1.0), 3),
+        "truth/order_by_chi_square": (pytest.approx(1.0), 3),
+        "truth/signs": (2 / 3, 3),
+        "truth/found": (2 / 3, 3),
+        "truth/false_independent": (0.5, 2),
+        "truth/correlated": (1.0, 1),
+        "truth/false_effects": (1 / 3, 3),
+    }
+    assert metrics["truth/order"].interval == pytest.approx((1.0, 1.0))
+    assert metrics["truth/found"].interval == pytest.approx((0.0943, 0.9916), abs=1e-4)
+    assert not metrics["truth/false_independent"].higher_is_better
+
+
+def test_the_sample_gives_back_what_drives_its_popularity():
+    """Synthetic people as in the sample, without their images: all 13 effects, their signs and their order are found."""
+    random = np.random.default_rng(7)
+    faces = [people.draw_selfie(random) for _ in range(2500)]
+    popularity = np.array([populations.rate_popularity(random, populations.describe_face(face)) for face in faces])
+    attributes = pd.DataFrame([people.label_selfie(random, face) for face in faces], columns=list(ATTRIBUTES)).eq(1).astype(int)
+    classes = pd.qcut(popularity, 3, labels=False)
+    effects = populations.POPULARITY_EFFECTS
+    truth = Truth(populations.POPULARITY_BASE, effects, (), populations.POPULARITY_NOISE, populations.POPULARITY_INDEPENDENT)
+    used = [name for name in ATTRIBUTES if name not in ("middle_age", "white")]
+    ends = classes != 1
+    effects = fit_effects(attributes.loc[ends, used], classes[ends] == 2, seed=0)
+    found, (scores, _) = rank_attributes(attributes, classes), resample_scores(attributes, classes)
+    metrics = {m.name: m.value for m in judge_ranking(found, scores, effects, truth.compute_effects(attributes), truth.drawn)}
+    assert metrics["truth/signs"] == metrics["truth/found"] == 1.0
+    assert metrics["truth/order"] > 0.9
+    assert metrics["truth/false_independent"] == 0.0
+    assert metrics["truth/false_effects"] <= 0.15
+    strongest = effects.table["log_odds"].abs().nlargest(2).index.tolist()
+    assert strongest == ["is_female", "partial_faces"]
+    assert set(effects.table.index[effects.table["direction"] == "lowers"]) >= {"frowning", "harsh_lighting", "curly_hair"}
