@@ -1,4 +1,4 @@
-# Two commands: `make reports` and `make test`. Settings stand behind the target or in the environment:
+# Two commands: `make reports` and `make test`. Settings are given behind the target or in the environment:
 #   make smile PROFILE=laptop DATA=../shared/data/facehack WEIGHTS=imagenet SET="epochs=3 batch_size=16"
 PYTHON ?= python3
 PROFILE ?= sample
@@ -11,8 +11,9 @@ TASKS := $(sort $(basename $(notdir $(wildcard notebooks/*.ipynb))))
 PROFILES := sample laptop report full
 BIN := .venv/bin
 READY := .venv/ready
+DEMO := .venv/demo
 
-# One line and an exit status, said before anything is made: $(error) is the only way in which make adds no second line.
+# Each problem is one line and an exit status, before anything is made: $(error) is the only way in which make adds no second line.
 can_run = $(shell command -v "$(PYTHON)")
 good_python = $(shell "$(PYTHON)" -c 'import sys; print("yes" if (3, 11) <= sys.version_info[:2] <= (3, 13) else sys.version.split()[0])' 2>&1 | tail -n 1)
 has_venv = $(shell "$(PYTHON)" -c 'import ensurepip, venv' 2>/dev/null && echo yes)
@@ -25,50 +26,52 @@ ifneq (,$(filter $(TASKS),$(MAKECMDGOALS)))
 $(if $(filter $(PROFILE),$(PROFILES)),,$(error unknown profile '$(PROFILE)'; expected one of $(PROFILES)))
 endif
 
-.PHONY: help reports test check site demo lab sample sample-weights table format constraints gpu clean $(TASKS)
+.PHONY: help reports test check site demo lab tensorboard sample sample-weights table format constraints gpu clean $(TASKS)
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' Makefile
 	@for task in $(TASKS); do printf '  make %-15s %s\n' "$$task" "Run this experiment; PROFILE=, DATA=, WEIGHTS= and SET= change it"; done
 
-reports: $(READY) sample ## Run every experiment on drawn faces and say where the reports are
+reports: $(READY) sample ## Run every experiment on synthetic faces and write the page of all reports
 	@for task in $(TASKS); do $(BIN)/facekit run "$$task" --profile sample || exit 1; done
-	@printf 'The reports are here:\n'; for task in $(TASKS); do printf '  %s\n' "$(CURDIR)/reports/sample/$$task/$$task.html"; done
 	@$(BIN)/facekit site
 
 site: $(READY) ## Write reports/index.html, the page of all runs, and what it links to
 	@$(BIN)/facekit site
 
-demo: $(READY) ## Serve a page on which every trained network answers for a photograph; RUNS= and PORT= change it
+demo: $(READY) $(DEMO) ## Open a page on which every trained network predicts your photo; RUNS= and PORT= change it
 	@set -f; $(BIN)/facekit demo $$RUNS $${PORT:+--port "$$PORT"}
 
-test: check ## Do all the testing: lint, checks, tests, and every committed sample report run again and compared
+test: check $(DEMO) ## Run all tests, and every committed sample report again to compare it
 	$(BIN)/python -m pytest -rs -n 2 --dist worksteal
 	$(BIN)/python -m pytest -o addopts= --nbval-lax --nbval-current-env -n 2 --dist loadscope reports/sample
 
-check: $(READY) ## Lint, format, notebooks without outputs, results within what is expected
+check: $(READY) sample ## Lint, format, and the rules of the project: notebooks, reports, expected results, register of claims
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/facekit check
-	@if [ -n "$$CI" ]; then $(BIN)/python -m facekit.readme_table --check; fi  # your own runs may differ in a digit
+	$(BIN)/python -m pytest -q tests/test_project.py
+	@if [ -n "$$CI" ]; then $(BIN)/python -m facekit.reporting.tables --check; fi  # your own runs may differ in a digit
 
-lab: $(READY) ## Open the notebooks in JupyterLab
+lab: $(READY) sample ## Open the notebooks in JupyterLab
 	$(BIN)/jupyter-lab notebooks
 
-sample: $(READY) ## Draw the sample data
+tensorboard: $(READY) ## Open TensorBoard on the logs of the trainings
+	$(BIN)/tensorboard --logdir "$${FACEKIT_CACHE:-.facekit}/tensorboard" --host 127.0.0.1
+
+sample: $(READY) ## Make the synthetic faces
 	@$(BIN)/facekit data sample
 
-table: $(READY) ## Write the table published against reproduced into README.md
-	@$(BIN)/python -m facekit.readme_table
+table: $(READY) ## Write the tables of published and reproduced values into README.md and reports/CLAIMS.md
+	@$(BIN)/python -m facekit.reporting.tables
 
-sample-weights: $(READY) ## Train the small network of profile sample anew on drawn faces; COUNT=, EPOCHS= and SEED= change it
-	$(BIN)/python -m facekit.pretrain $${COUNT:+--count $$COUNT} $${EPOCHS:+--epochs $$EPOCHS} $${SEED:+--seed $$SEED}
+sample-weights: $(READY) ## Train the small network of profile sample anew on synthetic faces; COUNT=, EPOCHS= and SEED= change it
+	$(BIN)/python -m facekit.synthetic.pretrain $${COUNT:+--count $$COUNT} $${EPOCHS:+--epochs $$EPOCHS} $${SEED:+--seed $$SEED}
 
-format: $(READY) ## Bring code and notebooks into the house's form
+format: $(READY) ## Format code and notebooks
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-$(TASKS): $(READY)
+$(TASKS): $(READY) $(if $(filter sample,$(PROFILE)),sample)
 	@set -f; $(BIN)/facekit run $@ --profile "$$PROFILE" \
 	  $${DATA:+--data "$$DATA"} $${WEIGHTS:+--weights "$$WEIGHTS"} $${SET:+--set $$SET}
 
@@ -78,6 +81,11 @@ $(READY): requirements.txt requirements-dev.txt constraints.txt pyproject.toml
 	@test -x $(BIN)/python || "$(PYTHON)" -m venv .venv
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt -c constraints.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@touch $@
+
+# --no-deps: gradio asks for a Pillow below the one that the rest of the project is tested with.
+$(DEMO): $(READY) requirements-demo.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements-demo.txt
 	@touch $@
 
 gpu: $(READY) ## Put TensorFlow with NVIDIA's libraries into .venv in place of the CPU wheel (Linux)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from facekit.folders import project_root
+from facekit.paths import project_root
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 

@@ -1,0 +1,164 @@
+"""Your own photos through the networks of a run: a table on the terminal, a CSV file, an HTML page with Grad-CAM, a search.
+
+A photo that cannot be read is named and the others are answered; photos are read batch by batch, however many there are.
+"""
+
+import base64
+import mimetypes
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+
+from facekit.data.images import read_image, resize_image
+from facekit.data.tables import IMAGE_SUFFIXES, list_files
+from facekit.errors import DataError, ImageError, ParameterError
+from facekit.evaluation import queries
+from facekit.models import gradcam
+from facekit.models.saved import Answer, Predictor, find_run
+from facekit.paths import write_text
+from facekit.progress import Progress
+from facekit.reporting.site import render
+
+BATCH, LONGEST = 8, 256  # photos at a time, and pixels of a photo on the page
+
+
+def predict_photos(
+    given: Sequence[str], run: str, *, csv: Path | None = None, html: Path | None = None, where: str = ""
+) -> int:
+    """Predict photos, show the predictions as a table, and write them where that is asked for.
+
+    Args:
+        given: files, and folders whose images are taken.
+        run: see find_run.
+        csv: table to write: path, score (of a query), y_pred, and y_prob for each class.
+        html: page to write.
+        where: a query, see evaluation.queries; only photos that match are shown, best first.
+
+    Returns:
+        The exit status: 1 where a photo could not be read.
+
+    Raises:
+        FacekitError: no run, not a query, no photo that can be read, or no place for a file.
+    """
+    for path, suffix in ((csv, ".csv"), (html, ".html")):
+        if path and (path.suffix.lower() != suffix or not path.parent.is_dir()):  # before minutes are spent
+            raise ParameterError(str(path), expected=f"a file name that ends in {suffix}, in a folder that is there")
+    predictor, problems, total, rows = Predictor(find_run(run)), [], 0, []
+    for paths, photos in _read_batches(given, problems):
+        total += len(photos)
+        answers = predictor.predict(photos)
+        matches, scores = search(where, answers)
+        kept = np.flatnonzero(matches)
+        cards = draw_cards(predictor, [photos[n] for n in kept]) if html and len(kept) else [[]] * len(kept)
+        for n, card in zip(kept, cards, strict=True):
+            row = {"path": paths[n], "name": Path(paths[n]).name, "score": scores[n], "values": _tabulate(answers, n)}
+            row["texts"] = {answer.name: answer.describe(n) for answer in answers}
+            rows.append(row | {"image": embed(shrink(photos[n])) if html else "", "answers": card})
+    for problem in problems:
+        print(f"facekit: skipped {problem}", file=sys.stderr)
+    if not total:
+        raise ImageError("no photo could be read", expected="at least one")
+    rows.sort(key=lambda row: -row["score"])
+    title = f"{predictor.name}: {len(rows)} of {total} photos match {where}" if where else f"{predictor.name}: {total} photos"
+    if csv:
+        table = [{"path": row["path"]} | ({"score": row["score"]} if where else {}) | row["values"] for row in rows]
+        write_text(csv, pd.DataFrame(table).to_csv(index=False, float_format="%.6f", lineterminator="\n"))
+    if html:
+        page = render("predict.html.j2", title=title, note=predictor.note, rows=rows, problems=problems, where=where)
+        write_text(html, page)
+    _print_table(title, predictor.note, rows, bool(where))
+    return int(bool(problems))
+
+
+def _read_batches(given: Sequence[str], problems: list[str]) -> Iterator[tuple[list[str], list[np.ndarray]]]:
+    """Yield names and photos, and add a line to `problems` for each file that cannot be read."""
+    paths = []
+    for word in map(Path, given):
+        try:
+            names = [name for name in list_files(word)[0] if _is_image(name)] if word.is_dir() else [None]
+            paths += [word / name if name else word for name in names]
+            problems += [] if names else [f"{word}: a folder without images"]
+        except DataError as error:
+            problems.append(str(error))
+    with Progress("predicting", len(paths), "photo") as progress:
+        for start in range(0, len(paths), BATCH):
+            names, photos = [], []
+            for path in paths[start : start + BATCH]:
+                try:
+                    photos.append(read_image(path))
+                    names.append(os.fsencode(path).decode("utf-8", "backslashreplace"))
+                except (DataError, OSError) as error:
+                    problems.append(str(error))
+            if photos:
+                yield names, photos
+            progress.update(len(photos))
+
+
+def _is_image(name: str) -> bool:
+    """Whether anybody would call a file an image; one that cannot be read, such as HEIC, is then named."""
+    return name.lower().endswith(IMAGE_SUFFIXES) or (mimetypes.guess_type(name)[0] or "").startswith("image/")
+
+
+def search(where: str, answers: Sequence[Answer]) -> tuple[np.ndarray, np.ndarray]:
+    """Return which photos match a query, and their scores; all of them where it is empty."""
+    values = {name: answer.values[:, k] for answer in answers for k, name in enumerate(answer.classes or [answer.name])}
+    decided = {name: answer.decided[:, k] for answer in answers for k, name in enumerate(answer.classes)}
+    n = len(answers[0].values)
+    return queries.answer(where, values, decided) if where else (np.ones(n, bool), np.ones(n))
+
+
+def draw_cards(predictor: Predictor, photos: Sequence[np.ndarray]) -> list[list[dict]]:
+    """Return for each photo a dict per output: name, text, map (Grad-CAM), explained, and bars (name, p, predicted)."""
+    cards = [[] for _ in photos]
+    for answer in predictor.predict(photos, explain=True):
+        for n, (photo, card) in enumerate(zip(photos, cards, strict=True)):
+            bars = list(zip(answer.classes, answer.values[n], answer.decided[n], strict=False))
+            shown = embed(gradcam.overlay(shrink(photo), answer.maps[n]))
+            text = f"{answer.decided[n].sum()} of {len(bars)} labels" if len(bars) > 5 else answer.describe(n)
+            card.append({"name": answer.name, "text": text, "map": shown, "explained": answer.explained[n], "bars": bars})
+    return cards
+
+
+def embed(image: np.ndarray) -> str:
+    """Return an image, uint8 RGB, as an address that holds it, without what a camera writes into a file."""
+    _, code = cv2.imencode(".jpg", image[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, 85])
+    return "data:image/jpeg;base64," + base64.b64encode(code).decode("ascii")
+
+
+def shrink(photo: np.ndarray) -> np.ndarray:
+    """Return a photo in its own proportions, small enough for a page."""
+    scale = min(1.0, LONGEST / max(photo.shape[:2]))
+    return resize_image(photo, tuple(max(1, round(side * scale)) for side in photo.shape[:2]))
+
+
+def _tabulate(answers: Sequence[Answer], row: int) -> dict:
+    """Return one photo's columns, named as in a run's predictions.csv."""
+    columns, several = {}, len(answers) > 1
+    for answer in answers:
+        found = ", ".join(name for name, yes in zip(answer.classes, answer.decided[row], strict=False) if yes)
+        columns[f"y_pred_{answer.name}" if several else "y_pred"] = found if answer.classes else answer.values[row, 0]
+    for answer in answers:
+        for name, value in zip(answer.classes, answer.values[row], strict=False):
+            columns[f"y_prob_{name}" if f"y_prob_{name}" not in columns else f"y_prob_{answer.name}_{name}"] = value
+    return columns
+
+
+def _print_table(title: str, note: str, rows: Sequence[dict], scored: bool) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    heads = ["photo", *(["score"] if scored else []), *(rows[0]["texts"] if rows else [])]
+    table = Table(title=Text(title), caption=Text(note), caption_justify="left")
+    for head in heads:
+        table.add_column(Text(head), overflow="fold")
+    shown = "name" if len({Path(row["path"]).parent for row in rows}) == 1 else "path"
+    for row in rows:
+        cells = [row[shown], *([f"{row['score']:.2f}"] if scored else []), *row["texts"].values()]
+        table.add_row(*map(Text, cells))
+    Console().print(table)

@@ -1,0 +1,217 @@
+"""What the reports claim, from reports/published.yaml, and how our values compare; `make table` writes both into tables.
+
+The verdict follows one rule (`judge`), so that no notebook gives it by mood.
+"""
+
+import contextlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Literal
+
+import pandas as pd
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+
+from facekit.errors import DataError, FacekitError, ParameterError
+from facekit.evaluation.metric import LOWER_IS_BETTER, Comparison, Metric
+from facekit.paths import project_root
+from facekit.reporting.parameters import read_profile, read_yaml
+
+KINDS = {"photographs": "real photographs", "planted": "semi-synthetic popularity", "synthetic": "synthetic images"}
+COUNTS = ("attributes", "batches", "classes", "components", "epochs", "images", "layers", "parameters", "steps")
+
+
+class Claim(BaseModel):
+    """One claim of a report; the head of published.yaml describes the fields."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    id: str
+    kind: Literal["value", "claim", "setting"]
+    text: str
+    value: float | None = None
+    unit: str | None = None
+    metric: str | None = None
+    averaging: Literal["none", "macro", "micro", "weighted", "samples", "mean over attributes", "not said"] | None = None
+    n: int | None = None
+    chosen_on: Literal["train", "validation", "test"] | None = None
+    reproduced: str | None = None
+    why: str | None = None
+    comparable: bool = True
+    report_error: bool = False
+
+    @model_validator(mode="after")
+    def check(self) -> "Claim":
+        """Refuse a claim that cannot be judged and does not say why."""
+        if self.kind == "value" and (self.value is None or self.unit is None):
+            raise ValueError("a value needs value and unit")
+        if self.kind == "setting" and self.reproduced:
+            raise ValueError("a setting is used, not reproduced")
+        if self.kind != "setting" and not self.why and (self.reproduced is None or not self.comparable or self.report_error):
+            raise ValueError("what is not reproduced, not comparable or a report error needs a why")
+        if self.reproduced and self.value is None and not self.is_difference:
+            raise ValueError("without a value only a comparison (A minus B: METRIC) can be judged")
+        return self
+
+    @property
+    def is_difference(self) -> bool:
+        """Whether the claim says that one model beats another."""
+        return " minus " in (self.reproduced or "")
+
+
+class Experiment(BaseModel):
+    """One experiment of a report: its question and its claims."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    question: str
+    claims: tuple[Claim, ...]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A row of `published` in metrics.json: a claim's id and value, our metric, the verdict (None: none), what to know."""
+
+    claim: str
+    value: float | None
+    reproduced: str | None
+    verdict: str | None
+    why: str | None
+
+
+@cache
+def read_register(path: Path | None = None) -> dict[str, Experiment]:
+    """Return every experiment by its name, in the order of published.yaml (or of another file at `path`).
+
+    Raises:
+        DataError: a field that is missing, unknown or of the wrong type, or an id given twice.
+    """
+    path, experiments = path or project_root() / "reports" / "published.yaml", {}
+    for tasks in read_yaml(path).values():
+        for task, content in tasks.items() if isinstance(tasks, dict) else [("", tasks)]:
+            try:
+                experiments[task] = Experiment.model_validate(content)
+            except ValidationError as error:
+                first = error.errors()[0]
+                place = ".".join(map(str, first["loc"]))
+                raise DataError(f"{path.name}, {task}, {place}: {first['input']!r:.200}", expected=first["msg"]) from None
+            ids = [claim.id for claim in experiments[task].claims]
+            if twice := sorted({name for name in ids if ids.count(name) > 1}):
+                raise DataError(f"{path.name}, {task}: id {twice[0]} is given twice", hint="rename one of the two")
+    return experiments
+
+
+def read_experiment(task: str) -> Experiment:
+    """Return one experiment; ParameterError where published.yaml has no such section."""
+    if task not in (experiments := read_register()):
+        raise ParameterError(f"published.yaml has no experiment {task!r}", expected=f"one of {', '.join(experiments)}")
+    return experiments[task]
+
+
+def index_values(metrics: Sequence[Metric], comparisons: Sequence[Comparison]) -> dict[str, Metric]:
+    """Return what a run measured by the names that claims use; a comparison is `A minus B: METRIC`."""
+    values = {metric.name: metric for metric in metrics}
+    for c in comparisons:
+        name, higher = f"{c.a} minus {c.b}: {c.metric}", c.metric.split("/")[-1] not in LOWER_IS_BETTER
+        values[name] = Metric(name, c.difference, c.interval, c.n, higher_is_better=higher)
+    return values
+
+
+def judge(claim: Claim, measured: Metric | None, *, kind: str, remark: str = "") -> tuple[str | None, str]:
+    """Compare one of our values with a claim.
+
+    Args:
+        claim: what the report says.
+        measured: our value, or None.
+        kind: of our data: photographs, synthetic or planted.
+        remark: how our method differs from the report's: network, start, size, ensemble, flips.
+
+    Returns:
+        The verdict, and what to know with it. `above` / `below`: our whole interval is better / worse than the published
+        value (mirrored for losses), `within`: it contains it; for a difference the same against 0. A count is `equal` or
+        `differs`. `report error`, `not comparable`, or None: a value without an interval.
+
+    >>> claim = Claim(id="c", kind="value", text="t", value=0.79, unit="share", reproduced="test/accuracy")
+    >>> judge(claim, Metric("test/accuracy", 0.83, (0.81, 0.85), 1611), kind="photographs", remark="at 64 pixels")
+    ('above', 'at 64 pixels')
+    """
+    for applies, why in (
+        (claim.reproduced is None and not claim.report_error, claim.why),
+        (claim.reproduced is not None and kind != "photographs", KINDS.get(kind, kind)),
+        (claim.reproduced is not None and measured is None, "not measured in this run"),
+        (measured is not None and measured.value is None, "not defined on these rows"),
+        (not claim.comparable, claim.why),
+    ):
+        if applies:
+            return "not comparable", why or ""
+    if claim.report_error:
+        return "report error", claim.why
+    reasons = [
+        "a difference, judged against 0" if claim.is_difference else "",
+        "the published value was chosen on the test set" if claim.chosen_on == "test" else "",
+        "the published averaging is not stated" if claim.averaging == "not said" else "",
+        claim.why or "",
+    ]
+    published = 0.0 if claim.is_difference else claim.value
+    if measured.interval is None and claim.unit in COUNTS:
+        verdict, remark = "equal" if measured.value == published else "differs", ""
+    elif measured.interval is None:
+        verdict = None
+        reasons.append("our value has no interval")
+    else:
+        low, high = measured.interval
+        better = (published < low) == measured.higher_is_better
+        verdict = "within" if low <= published <= high else "above" if better else "below"
+    return verdict, "; ".join(filter(None, [*reasons, remark]))
+
+
+def judge_all(task: str, values: dict[str, Metric], *, kind: str, remark: str = "") -> list[Verdict]:
+    """Judge every claim of an experiment but its settings, by what a run measured (`index_values`)."""
+    verdicts = []
+    for claim in read_experiment(task).claims:
+        if claim.kind != "setting":
+            verdict, why = judge(claim, values.get(claim.reproduced), kind=kind, remark=remark)
+            reproduced = claim.reproduced if claim.reproduced in values else None
+            verdicts.append(Verdict(claim.id, claim.value, reproduced, verdict, why or None))
+    return verdicts
+
+
+def tabulate(task: str, verdicts: Sequence[Verdict], values: dict[str, Metric]) -> pd.DataFrame:
+    """Return verdicts in words: text columns claim, published, ours (value and 95 % interval), n, verdict, why."""
+    claims = {claim.id: claim for claim in read_experiment(task).claims}
+    rows = []
+    for row in verdicts:
+        claim, measured = claims[row.claim], values.get(row.reproduced)
+        n = f"{measured.n:,}" if measured else ""
+        ours = format_measured(measured, claim.unit)
+        rows.append((claim.text, format_value(row.value, claim.unit), ours, n, row.verdict or "no verdict", row.why or ""))
+    return pd.DataFrame(rows, columns=["claim", "published", "ours", "n", "verdict", "why"])
+
+
+def format_value(value: float | None, unit: str | None = None) -> str:
+    """Return a number as a reader wants it.
+
+    >>> format_value(0.7921, "share"), format_value(118000.0), format_value(2 / 3), format_value(None)
+    ('79.21%', '118,000', '0.6667', '')
+    """
+    if value is None:
+        return ""
+    whole = float(value).is_integer() and abs(value) > 1
+    return f"{value:.2%}" if unit == "share" else f"{value:,.0f}" if whole else f"{value:.4f}"
+
+
+def format_measured(measured: Metric | None, unit: str | None = None) -> str:
+    """Return one of our values with its interval, such as `83.00% [81.00%, 85.00%]`."""
+    if measured is None or measured.value is None:
+        return ""
+    interval = [format_value(bound, unit) for bound in measured.interval or ()]
+    return format_value(measured.value, unit) + (f" [{', '.join(interval)}]" if interval else "")
+
+
+def find_headline(record) -> Metric | None:
+    """Return a run's headline, the metric of the first `expected` row of its profile; None where there is none."""
+    with contextlib.suppress(FacekitError):
+        expected = read_profile(record.task, record.profile).expected
+        return next((metric for metric in record.metrics if expected and metric.name == expected[0].metric), None)
+    return None

@@ -1,0 +1,300 @@
+"""Figures in one style: readable by the colour-blind and in grey print, with intervals, classes in the order given.
+
+Each function returns a matplotlib Figure; importing this module gives a notebook's own plots the same look. Functions that draw
+faces mark the figure with FACES, by which record.py keeps real people out of what is shown and committed.
+"""
+
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib.style
+import numpy as np
+import pandas as pd
+import seaborn
+from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, StrMethodFormatter
+
+from facekit.errors import ParameterError
+from facekit.evaluation.classification import compute_ece
+from facekit.evaluation.metric import Comparison, Metric
+
+FACES = "shows-faces"  # the figure's gid
+FEWEST = 100  # images in a mean: a mean of fewer might show a person
+FEWEST_IN_BIN = 10  # images in a point of a calibration curve
+COLOURS = ("#0072B2", "#E69F00", "#000000", "#56B4E9", "#D55E00", "#009E73", "#CC79A7")
+# What tells series apart in grey print.
+LINES, MARKERS, HATCHES = ("-", "--", ":", "-.") * 2, "os^DvPX", ("", "///", "...", "xxx", "\\\\\\", "+++", "ooo")
+BLUES = LinearSegmentedColormap.from_list("blues", ["#FFFFFF", COLOURS[0]])
+matplotlib.style.use(Path(__file__).with_name("facekit.mplstyle"))
+
+
+def open_figure(width: float, height: float, rows: int = 1, columns: int = 1, **options) -> tuple[Figure, list[Axes]]:
+    """Return a figure (inches) and the list of its panels, also for a notebook's own plot; `options` go to Figure.subplots."""
+    figure = Figure(figsize=(width, height))
+    return figure, list(figure.subplots(rows, columns, squeeze=False, **options).ravel())
+
+
+def finish_figure(figure: Figure, title: str, panels: Sequence[Axes] = ()) -> Figure:
+    """Put the title above and one legend for all panels below, each label once."""
+    entries = {}
+    for panel in panels:
+        entries = dict(zip(*reversed(panel.get_legend_handles_labels()), strict=True)) | entries
+    if entries:
+        figure.legend(entries.values(), entries.keys(), loc="outside lower center", ncols=min(4, len(entries)))
+    figure.suptitle(title)
+    return figure
+
+
+def plot_counts(counts: dict[str, pd.DataFrame], title: str = "Images of each class") -> Figure:
+    """Draw the images of each class in each split: title of the panel -> counts, classes as index, splits as columns."""
+    figure, panels = open_figure(4.8 * len(counts), 3.8, columns=len(counts), sharey=True)
+    for panel, (name, table) in zip(panels, counts.items(), strict=True):
+        named = table.set_axis(_wrap(table.index, 12))
+        named.plot.bar(ax=panel, width=0.84, rot=0, legend=False, title=name, color=COLOURS, edgecolor="white")
+        for bars, hatch in zip(panel.containers, HATCHES, strict=False):
+            matplotlib.artist.setp(bars.patches, hatch=hatch)
+            panel.bar_label(bars, fmt="{:,.0f}", fontsize=8, padding=2)
+        panel.grid(axis="x", visible=False)
+        panel.margins(y=0.12)
+        panel.set(xlabel="class", ylabel="images" if panel is panels[0] else "")
+        panel.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+    return finish_figure(figure, title, panels)
+
+
+def plot_images(images: Sequence, captions: Sequence[str], title: str, *, columns: int = 6, height: float = 1.9) -> Figure:
+    """Draw images (uint8, of any sizes) in a grid, each with its caption below; marked as showing faces."""
+    figure = _draw_grid(images, captions, title, columns, height)
+    figure.set_gid(FACES)
+    return figure
+
+
+def plot_augmentation(image: np.ndarray, versions: Sequence, title: str, *, caption: str = "original") -> Figure:
+    """Draw an image and its augmented versions (0..255); marked as showing faces."""
+    captions = [caption, *(f"version {number}" for number in range(1, len(versions) + 1))]
+    return plot_images([image, *versions], captions, title)
+
+
+def plot_gradcam(images: np.ndarray, maps: np.ndarray, captions: Sequence[str], title: str) -> Figure:
+    """Draw images (uint8) above their Grad-CAMs (0..1) with a line at half of the maximum; marked as showing faces."""
+    captions = _wrap(captions, 22)
+    lines = max((caption.count("\n") + 1 for caption in captions), default=0)
+    figure, panels = open_figure(max(4.6, 1.9 * len(images) + 0.8), 4.1 + 0.17 * lines, 2, len(images))
+    for upper, lower, image, heat, caption in zip(panels, panels[len(images) :], images, maps, captions, strict=False):
+        _show(upper, image, "")
+        # The map's light and dark must outdo the image's: the image is grey and of low contrast here.
+        _show(lower, 50 + 0.5 * np.asarray(image).mean(axis=2, keepdims=True).repeat(3, axis=2), caption)
+        shown = lower.imshow(heat, cmap="magma", vmin=0, vmax=1, alpha=0.55)
+        if heat.min() < 0.5 < heat.max():
+            lower.contour(heat, levels=[0.5], colors="white", linewidths=1.2)
+    figure.colorbar(shown, ax=panels, shrink=0.5, aspect=14, ticks=[0, 0.5, 1], label="influence (1: maximum of the image)")
+    figure.set_gid(FACES)
+    return finish_figure(figure, title)
+
+
+def plot_mean_images(images: np.ndarray, labels: Sequence[str], title: str = "The mean image of each class") -> Figure:
+    """Draw the mean of the images, uint8 (n, h, w, 3), of each class, which shows nobody.
+
+    Raises:
+        ParameterError: a class of fewer than 100 images, whose mean might show a person.
+    """
+    counts = pd.Series(labels).value_counts(sort=False)
+    if counts.empty or counts.min() < FEWEST:
+        small = "no images" if counts.empty else f"{counts.min()} of class {counts.idxmin()!r}"
+        raise ParameterError(f"mean images: {small}", expected=f"{FEWEST} or more of each class, so that nobody is recognised")
+    means = []
+    for name, count in counts.items():
+        rows = np.array_split(np.flatnonzero(np.asarray(labels) == name), -(-count // 256))  # all at once would fill the memory
+        means.append(sum(images[part].sum(axis=0, dtype=np.float64) for part in rows) / count)
+    return _draw_grid(means, [f"{name}\n{count:,} images" for name, count in counts.items()], title, 6, 1.9)
+
+
+def plot_filters(filters: np.ndarray, title: str = "The filters of the first convolution") -> Figure:
+    """Draw filters, (n, h, w, 3) in 0..1, as small colour images; they show no face."""
+    return _draw_grid(255 * filters, [""] * len(filters), title, 16, 0.55)
+
+
+def plot_history(history: pd.DataFrame, title: str = "Loss and accuracy by epoch") -> Figure:
+    """Draw training and validation loss and accuracy by epoch, a row of panels per `stage`, and the epoch kept (`best`).
+
+    The history has a row per epoch: epoch, loss, val_loss, and columns that end in accuracy (validation's begin with val_).
+    """
+    stages = {"": history} if "stage" not in history else dict(tuple(history.groupby("stage", sort=False)))
+    accuracies = [name for name in history if name.endswith("accuracy") and not name.startswith(("val_", "test_"))]
+    width = 1 + len(accuracies)
+    figure, panels = open_figure(4.7 * width, 2.9 * len(stages) + 0.7, len(stages), width)
+    cells = [(stage, measure) for stage in stages for measure in ("loss", *accuracies)]
+    for panel, (stage, measure) in zip(panels, cells, strict=True):
+        table, columns = stages[stage], {"training": measure, "validation": f"val_{measure}", "test": f"test_{measure}"}
+        for number, (label, column) in enumerate(columns.items()):
+            if column in table and table[column].notna().any():
+                panel.plot(table["epoch"], table[column], label=label, markersize=4, **_look(number))
+        for kept in table.loc[table["best"].fillna(False).astype(bool), "epoch"] if "best" in table else ():
+            panel.axvline(kept, color="#777777", linewidth=6, alpha=0.25, label="epoch kept")
+        name = "accuracy" if "accuracy" in measure and len(accuracies) == 1 else measure.replace("_", " ")
+        panel.set(title=f"{stage}: {name}" if stage else name, xlabel="epoch", ylabel=name.split()[-1])
+        panel.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    return finish_figure(figure, title, panels)
+
+
+def plot_confusion(confusion: np.ndarray, classes: Sequence[str], title: str = "Confusion matrix") -> Figure:
+    """Draw a confusion matrix, int (k, k) with true classes down, as counts and as proportions of the true class."""
+    totals, names = confusion.sum(axis=1), _wrap(classes, 12)
+    rates = confusion / np.maximum(totals[:, None], 1)
+    texts = [f"{count:,}\n{rate:.1%}" for count, rate in zip(confusion.ravel(), rates.ravel(), strict=True)]
+    rows = [f"{name}\n(n = {total:,})" for name, total in zip(names, totals, strict=True)]
+    size = 1.7 + 1.15 * len(classes)
+    figure, (panel,) = open_figure(size + 0.6, size)
+    _draw_heat(panel, rates, texts, cmap=BLUES, vmin=0, vmax=1, cbar=False, xticklabels=names, yticklabels=rows)
+    panel.set(xlabel="predicted", ylabel="true")
+    return finish_figure(figure, f"{title}\ncount, and proportion of the true class")
+
+
+def plot_calibration(curves: dict[str, pd.DataFrame], title: str = "Calibration (reliability) curve") -> Figure:
+    """Draw calibration curves (name of the model -> table of classification.calibration) and the images in each bin.
+
+    Bins of fewer than 10 images are left out of the curve, and counted in the expected calibration error (ECE) of the legend.
+    """
+    figure, (upper, lower) = open_figure(5.6, 5.4, rows=2, sharex=True, height_ratios=[3, 1])
+    upper.plot([0, 1], [0, 1], color="#777777", linewidth=1, label="perfectly calibrated")
+    for number, (name, table) in enumerate(curves.items()):
+        curve, shift = table[table["n"] >= FEWEST_IN_BIN], number - (len(curves) - 1) / 2
+        label = f"{name}: ECE {compute_ece(table):.3f} (n = {table['n'].sum():,})"
+        places = curve["confidence"] + shift * 0.006  # so that intervals do not hide each other
+        upper.vlines(places, curve["low"], curve["high"], color=COLOURS[number], linewidth=1.2)
+        upper.plot(places, curve["accuracy"], label=label, markersize=5, **_look(number))
+        look = {"color": COLOURS[number], "hatch": HATCHES[number], "edgecolor": "white"}
+        bars = lower.bar(table["confidence"] + shift * 0.05 / len(curves), table["n"], 0.05 / len(curves), **look)
+        if len(curves) == 1:
+            lower.bar_label(bars, fmt="{:,.0f}", fontsize=8, padding=1)
+    upper.set(ylabel="observed accuracy", ylim=(-0.02, 1.02), xlim=(0, 1.05))
+    upper.legend(loc="upper left")
+    lower.set(xlabel="predicted probability of the predicted class", ylabel="images")
+    lower.margins(y=0.2)
+    lower.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+    return finish_figure(figure, title)
+
+
+def plot_metrics(
+    metrics: dict[str, Metric | Comparison], title: str, *, published: dict[str, float] | None = None, xlabel: str = "accuracy"
+) -> Figure:
+    """Draw metrics or differences (by label) as points with 95 % intervals, with baselines and the published values.
+
+    All are of one scale, so no losses among accuracies; undefined ones are left out. `published` has the report's values by
+    name of the metric or by label.
+    """
+    published, metrics = published or {}, {label: each for label, each in metrics.items() if np.isfinite(float(each))}
+    figure, (panel,) = open_figure(7.6, 1.5 + (0.42 if len(metrics) < 20 else 0.24) * len(metrics))
+    places = range(len(metrics), 0, -1)
+    for place, metric in zip(places, metrics.values(), strict=True):
+        if metric.interval is not None:
+            panel.hlines(place, *metric.interval, color=COLOURS[0], linewidth=2.5)
+        text = f"{float(metric):{'+' if isinstance(metric, Comparison) else ''}.3f} (n = {metric.n:,})"
+        panel.annotate(text, (1.02, place), xycoords=("axes fraction", "data"), va="center", fontsize=9)
+    panel.plot(list(map(float, metrics.values())), places, "o", color=COLOURS[0], markersize=6, label="ours, 95 % interval")
+    baselines = [getattr(metric, "baseline", None) for metric in metrics.values()]
+    reports = [published.get(label, published.get(getattr(each, "name", ""))) for label, each in metrics.items()]
+    for values, name, marker, size in ((baselines, "baseline", "|", 13), (reports, "published", "D", 7)):
+        if points := [point for point in zip(values, places, strict=True) if point[0] is not None]:
+            look = {"color": COLOURS[1], "markeredgecolor": "black", "markeredgewidth": 2 if marker == "|" else 1}
+            panel.plot(*zip(*points, strict=True), marker, markersize=size, label=name, **look)
+    if any(isinstance(metric, Comparison) for metric in metrics.values()):
+        panel.axvline(0, color="#444444", linewidth=1)
+    panel.set(yticks=places, yticklabels=_wrap(metrics, 44), xlabel=xlabel, ylim=(0.4, len(metrics) + 0.6))
+    panel.xaxis.set_major_locator(MaxNLocator(6))
+    panel.grid(axis="y", visible=False)
+    return finish_figure(figure, title, [panel])
+
+
+def plot_bars(table: pd.Series | pd.DataFrame, title: str, *, xlabel: str, log: bool = False) -> Figure:
+    """Draw one bar per attribute, top to bottom, blue above 0 and orange below; with `log` on a logarithmic scale above 10.
+
+    The table is a Series of values, or has columns `value`, and `low` and `high` (95 % interval) or `published` where known.
+    """
+    table = table.to_frame("value") if isinstance(table, pd.Series) else table
+    figure, (panel,) = open_figure(7.2, 1.3 + 0.23 * len(table))
+    places, colours = np.arange(len(table))[::-1], np.where(table["value"] < 0, COLOURS[4], COLOURS[0])
+    panel.barh(places, table["value"], 0.7, color=colours, alpha=0.75)
+    if "low" in table:
+        panel.hlines(places, table["low"], table["high"], color="black", linewidth=1.2, label="95 % interval")
+    if "published" in table:
+        panel.plot(table["published"], places, "D", color=COLOURS[1], mec="black", markersize=5, label="published")
+    panel.axvline(0, color="#444444", linewidth=1)
+    panel.set(yticks=places, yticklabels=_name(table.index), xlabel=xlabel, ylim=(-0.7, len(table) - 0.3))
+    if log:
+        panel.set_xscale("symlog", linthresh=10)
+    panel.grid(axis="y", visible=False)
+    return finish_figure(figure, title, [panel])
+
+
+def plot_heatmap(table: pd.DataFrame, title: str, *, signed: bool = False, form: str = ".2f", bar: str = "") -> Figure:
+    """Draw a table (correlations, a grid of settings) as a heat map; a cell without value is grey.
+
+    The names of its index and columns label the axes, `bar` the colour bar; `signed` makes the colours diverge from 0.
+    """
+    values, look = table.to_numpy(float), {"cmap": BLUES}
+    if signed:
+        look = {"cmap": "RdBu_r", "vmin": -np.nanmax(np.abs(values)), "vmax": np.nanmax(np.abs(values))}
+    figure, (panel,) = open_figure(2.6 + 0.7 * table.shape[1], 1.8 + 0.45 * table.shape[0])
+    look |= {"xticklabels": _name(table.columns), "yticklabels": _name(table.index), "cbar_kws": {"label": bar}}
+    _draw_heat(panel, values, [f"{value:{form}}" for value in values.ravel()], cbar=bool(bar), **look)
+    panel.set(xlabel=str(table.columns.name or "").replace("_", " "), ylabel=str(table.index.name or "").replace("_", " "))
+    if table.shape[1] > 6:
+        matplotlib.artist.setp(panel.get_xticklabels(), rotation=60, ha="right", rotation_mode="anchor")
+    return finish_figure(figure, title)
+
+
+def plot_curves(
+    curves: dict[str, pd.DataFrame], title: str, *, xlabel: str, ylabel: str, chosen: float | None = None
+) -> Figure:
+    """Draw values by a setting, such as a threshold or a number of images, and mark the setting that was `chosen`.
+
+    Each curve is a table with the setting as index, `value`, and `low` and `high` (95 % interval) where they are known.
+    """
+    figure, (panel,) = open_figure(6.2, 3.9)
+    for number, (name, curve) in enumerate(curves.items()):
+        panel.plot(curve.index, curve["value"], label=name, markersize=5 if len(curve) < 30 else 0, **_look(number))
+        if "low" in curve:
+            panel.fill_between(curve.index, curve["low"], curve["high"], color=COLOURS[number], alpha=0.18, linewidth=0)
+    if chosen is not None:
+        panel.axvline(chosen, color=COLOURS[4], linestyle="--", linewidth=1.5, label=f"chosen: {chosen:.3g}")
+    panel.set(xlabel=xlabel, ylabel=ylabel)
+    return finish_figure(figure, title, [panel])
+
+
+def _draw_grid(images: Sequence, captions: Sequence[str], title: str, columns: int, height: float) -> Figure:
+    columns, captions = min(columns, max(1, len(images))), _wrap(captions, int(12 * height))
+    rows, lines = max(1, -(-len(images) // columns)), max((text.count("\n") + 1 for text in captions if text), default=0)
+    figure, panels = open_figure(max(4.0, height * columns), (height + 0.17 * lines) * rows + 0.5, rows, columns)
+    for panel in panels[len(images) :]:
+        panel.axis("off")
+    for panel, image, caption in zip(panels, images, captions, strict=False):
+        _show(panel, image, caption)
+    return finish_figure(figure, title)
+
+
+def _draw_heat(panel: Axes, values: np.ndarray, texts: Sequence[str], **look) -> None:
+    panel.set_facecolor("#DDDDDD")
+    texts = np.reshape(np.array(texts, dtype=object), values.shape)
+    seaborn.heatmap(values, annot=texts, fmt="", ax=panel, linewidths=0.8, linecolor="#888888", annot_kws={"size": 9}, **look)
+    panel.tick_params(rotation=0)
+
+
+def _show(panel: Axes, image: np.ndarray, caption: str) -> None:
+    panel.imshow(np.clip(image, 0, 255).astype(np.uint8), interpolation="nearest" if len(image) < 64 else "antialiased")
+    panel.axis("off")
+    panel.text(0.5, -0.03, caption, transform=panel.transAxes, ha="center", va="top", fontsize=8.5)
+
+
+def _look(number: int) -> dict:
+    return {"color": COLOURS[number], "linestyle": LINES[number], "marker": MARKERS[number]}
+
+
+def _name(labels: Sequence) -> list[str]:
+    return [f"{label:g}" if isinstance(label, float) else str(label).replace("_", " ") for label in labels]
+
+
+def _wrap(texts: Sequence[str], width: int) -> list[str]:
+    return ["\n".join(textwrap.fill(line, width) for line in str(text).split("\n")) for text in texts]

@@ -1,0 +1,276 @@
+"""One run's folder: metrics.json (schema.py), tables, figures and models, filled while the notebook runs.
+
+The traps this prevents: two equal runs that leave different files (only `run` in metrics.json may differ), a committed run
+that holds labels of real photographs, and one that shows somebody's face.
+"""
+
+import contextlib
+import difflib
+import io
+import json
+import os
+import shutil
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, fields
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from matplotlib.figure import Figure
+from PIL import Image
+
+from facekit.errors import DataError, FacekitError, ParameterError
+from facekit.evaluation.metric import Comparison, Metric
+from facekit.paths import cache_folder, hash_file, project_root, write_text
+from facekit.reporting import claims
+from facekit.reporting.machine import describe_machine
+from facekit.reporting.parameters import PROFILES, collect, list_tasks, read_profile
+from facekit.reporting.plots import FACES
+from facekit.reporting.schema import Record, dump_json, escape, read_record
+
+COLUMNS = ("path", "y_true", "y_pred", "Class", "ID")  # of predictions, besides y_pred_<head> and y_prob_<class or head>
+
+
+@dataclass
+class Run(Record):
+    """A run that is being recorded: `open_run` makes one, `close` writes its metrics.json.
+
+    The notebook sets `backbone` (backbones.describe) and may add to `data`.
+    """
+
+    folder: Path = Path()
+    seconds: dict[str, float] = field(default_factory=dict)
+    histories: dict[str, pd.DataFrame] = field(default_factory=dict)
+    started: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+    @property
+    def kind(self) -> str:
+        """What the images are; photographs before `set_data`, so that nothing is shown too early."""
+        return self.data.get("kind", "photographs")
+
+    @contextlib.contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Time what is done within, under this name; a name used twice adds up."""
+        begun = time.monotonic()
+        try:
+            yield
+        finally:
+            self.seconds[name] = self.seconds.get(name, 0.0) + time.monotonic() - begun
+
+    def set_data(self, dataset, table: pd.DataFrame, *, target: str, hashes: pd.DataFrame, audit: dict) -> None:
+        """Record what the run uses.
+
+        Args:
+            dataset: a tables.Dataset, of which name, kind and excluded rows are taken.
+            table: the rows in use, with their splits.
+            target: the column whose classes are counted.
+            hashes: of audit.hash_images.
+            audit: of audit.audit_splits.
+        """
+        from facekit.data.audit import digest
+
+        counts = table[table["split"] != ""].groupby(["split", target], observed=True).size()
+        self.data |= {"dataset": dataset.name, "kind": dataset.kind, "digest": digest(table, hashes), "audit": audit}
+        self.data["counts"] = {str(s): {str(c): int(n) for (_, c), n in rows.items()} for s, rows in counts.groupby(level=0)}
+        self.data["excluded"] = {
+            "rows": len(dataset.excluded),
+            "reasons": {str(name): int(n) for name, n in dataset.excluded["reason"].value_counts().items()},
+            "first": dataset.excluded.head(20)[["file", "row", "reason"]].astype(object).to_dict("records"),
+        }
+
+    def add(self, results: Metric | Comparison | Sequence[Metric | Comparison]) -> Any:
+        """Record a metric, a comparison or a list of them, and return it; ParameterError for a metric's name used twice."""
+        for result in results if isinstance(results, Sequence) else [results]:
+            if isinstance(result, Metric) and result.name in (metric.name for metric in self.metrics):
+                raise ParameterError(f"metric {result.name} is recorded twice", hint="give one of the two another prefix")
+            (self.metrics if isinstance(result, Metric) else self.comparisons).append(result)
+        return results
+
+    def __getitem__(self, name: str) -> Metric:
+        found = {metric.name: metric for metric in self.metrics}
+        if name not in found:
+            near = ", ".join(difflib.get_close_matches(name, found, 3)) or "a recorded name"
+            raise ParameterError(f"no metric {name!r} is recorded", expected=near)
+        return found[name]
+
+    def comparison(self, a: str, b: str, metric: str | None = None) -> Comparison:
+        """Return the recorded comparison of `a` with `b`; ParameterError where there is none."""
+        for found in self.comparisons:
+            if (found.a, found.b) == (a, b) and metric in (None, found.metric):
+                return found
+        known = "; ".join(f"{c.a} with {c.b}" for c in self.comparisons)
+        raise ParameterError(f"no comparison of {a} with {b} is recorded", expected=f"one of {known}")
+
+    def metrics_table(self, prefix: str = "") -> pd.DataFrame:
+        """Return the metrics whose names start with `prefix`, for a reader."""
+        shown = [metric for metric in self.metrics if metric.name.startswith(prefix)]
+        rows = [(m.name, f"{m:.4f}", m.n, "" if m.baseline is None else f"{m.baseline:.4f}", m.averaging) for m in shown]
+        return pd.DataFrame(rows, columns=["metric", "value, 95 % interval", "n", "baseline", "averaging"])
+
+    def comparisons_table(self) -> pd.DataFrame:
+        """Return the comparisons for a reader; a difference is significant where its interval excludes 0."""
+        rows = [(c.a, c.b, c.metric, f"{c:+.4f}", c.n, "yes" if c.excludes_zero else "no") for c in self.comparisons]
+        return pd.DataFrame(rows, columns=["a", "b", "metric", "a minus b, 95 % interval", "n", "significant"])
+
+    def claims(self, remark: str = "") -> pd.DataFrame:
+        """Judge the report's claims by what was measured so far, keep the verdicts, and return them in words.
+
+        Args:
+            remark: how the method differs from the report's: network, start, size, ensemble, flips.
+        """
+        values = claims.index_values(self.metrics, self.comparisons)
+        self.published = claims.judge_all(self.task, values, kind=self.kind, remark=remark)
+        return claims.tabulate(self.task, self.published, values)
+
+    def published_values(self) -> dict[str, float]:
+        """Return published values by the metric that reproduces them, of several the first; none but on photographs."""
+        judged = [c for c in claims.read_experiment(self.task).claims if c.reproduced and c.value is not None and c.comparable]
+        return {c.reproduced: c.value for c in judged[::-1]} if self.kind == "photographs" else {}
+
+    def expected(self) -> None:
+        """Print for each metric that the profile expects whether this run is within its range."""
+        found = {metric.name: metric.value for metric in self.metrics}
+        for row in read_profile(self.task, self.profile).expected:
+            answer = "yes" if row.includes(found.get(row.metric)) else "no" if row.value is not None else "never measured"
+            print(f"{row.metric} within the expected range: {answer}")
+
+    def save_predictions(self, predictions: pd.DataFrame, name: str = "predictions.csv") -> None:
+        """Write one row per image: path and predictions; the true class on synthetic data only.
+
+        Args:
+            predictions: columns path (relative to the data folder), y_pred, y_pred_<head>, y_prob_<class or head>, y_true;
+                or Class and ID, as one report names them.
+            name: of the file.
+
+        Raises:
+            DataError: another column, which could be a label, or a path that is not relative.
+        """
+        kept = predictions if self.kind == "synthetic" else predictions.drop(columns="y_true", errors="ignore")
+        if others := [c for c in kept if c not in COLUMNS and not str(c).startswith(("y_pred_", "y_prob_"))]:
+            raise DataError(f"{name}: column {others[0]!r}", expected=f"{', '.join(COLUMNS)}, y_pred_... or y_prob_...")
+        if absolute := [path for path in kept.get("path", ()) if Path(path).is_absolute()]:
+            raise DataError(f"{name}: path {absolute[0]}", expected="a path relative to the data folder")
+        text = kept.to_csv(index=False, float_format="%.6f", lineterminator="\n")
+        write_text(self.folder / name, escape(text))
+
+    def save_history(self, fits: dict[str, Any]) -> pd.DataFrame:
+        """Write history.csv, one row per epoch and stage, record the seconds, and return the rows of these fits.
+
+        Args:
+            fits: stage to training.Fit.
+        """
+        for stage, fit in fits.items():
+            self.seconds[stage] = fit.seconds
+            self.histories[stage] = fit.history.drop(columns="seconds", errors="ignore")  # which no two equal runs share
+        table = pd.concat(self.histories, names=["stage", "row"]).reset_index("stage").reset_index(drop=True)
+        write_text(self.folder / "history.csv", table.to_csv(index=False, lineterminator="\n"))
+        return table[table["stage"].isin(list(fits))].reset_index(drop=True)
+
+    def save_figure(self, figure: Figure, name: str, *, real: bool = False, alt: str = "") -> Any:
+        """Write a figure to figures/ and return it for the notebook to show, byte for byte the same image.
+
+        A figure that plots.py marked as made of faces is neither written nor shown where the faces are real and the parameter
+        `show_faces` is off; it is emptied, and a sentence is returned.
+
+        Args:
+            figure: of plots.py, or any matplotlib figure.
+            name: starts with its section, such as `8-confusion`; without .png.
+            real: its images are real whatever the run's own data are: your own photos.
+            alt: what it shows, for who cannot see it; its title if not given.
+        """
+        from IPython.display import Image as Shown
+        from IPython.display import Markdown
+
+        alt = alt or " ".join(figure.get_suptitle().split()) or name
+        if "matplotlib.pyplot" in sys.modules:
+            sys.modules["matplotlib.pyplot"].close(figure)  # else IPython shows it a second time
+        if figure.get_gid() == FACES and (real or self.kind != "synthetic") and not self.parameters.get("show_faces", False):
+            figure.clear()
+            return Markdown(f"*{alt}: not shown, since it shows the faces of real people (`show_faces` is off).*")
+        drawn, reduced = io.BytesIO(), io.BytesIO()
+        figure.savefig(drawn, format="png", metadata={"Software": None})
+        # 256 colours keep reports light. Median cut would choose them by area, and a colour bar is small.
+        full, options = Image.open(drawn).convert("RGB"), {"method": Image.Quantize.MAXCOVERAGE, "kmeans": 3}
+        if figure.get_gid() == FACES:  # of so many colours that choosing from every third pixel saves seconds
+            third = full.resize((full.width // 3, full.height // 3), Image.Resampling.NEAREST)
+            options = {"palette": third.quantize(256, **options), "dither": Image.Dither.NONE}
+        few = full.quantize(256, **options)
+        few.save(reduced, format="png", optimize=True)
+        (self.folder / "figures").mkdir(exist_ok=True)
+        (self.folder / "figures" / f"{name}.png").write_bytes(reduced.getvalue())
+        return Shown(data=reduced.getvalue(), format="png", alt=alt)
+
+    def save_model(self, model, name: str = "model", **card: Any) -> None:
+        """Write model/<name>.keras, which Keras alone opens, and its entry in model/card.json.
+
+        Args:
+            model: a keras.Model that takes RGB 0..255; it is saved without optimizer and losses.
+            name: of the file.
+            card: what one must know to use it: `classes` (in the order of its outputs) or `heads` ({head: classes}), `flips`
+                (predictions are averaged with those of mirrored images), `averaged` (names of further models whose
+                predictions are averaged with its own), `cascade` ({"then": name, "threshold": t}).
+        """
+        import keras
+
+        path, card_path = self.folder / "model" / f"{name}.keras", self.folder / "model" / "card.json"
+        path.parent.mkdir(exist_ok=True)
+        plain = keras.Model(model.inputs, model.outputs, name=model.name)
+        plain.save(path)
+        size = next((list(tensor.shape[1:3]) for tensor in plain.inputs if len(tensor.shape) == 4), None)
+        known = json.loads(card_path.read_text(encoding="utf-8")) if card_path.is_file() else {}
+        network = {"network": self.backbone.get("network"), "input_size": size, "outputs": plain.output_names}
+        models = known.get("models", {}) | {name: {"file": path.name, "sha256": hash_file(path)} | network | card}
+        made = {"task": self.task, "profile": self.profile, "dataset": self.data.get("dataset"), "kind": self.kind}
+        write_text(card_path, dump_json(known | made | {"models": models}))
+
+    def close(self) -> Path:
+        """Write metrics.json and return its path; call it last, for peak memory and times are taken here."""
+        if not self.published:
+            self.claims()
+        self.seconds["whole run"] = (datetime.now(UTC) - self.started).total_seconds()
+        seconds = {name: round(value, 1) for name, value in self.seconds.items()}
+        self.run = {"started": self.started.isoformat(timespec="seconds"), "seconds": seconds} | describe_machine()
+        content = {part.name: getattr(self, part.name) for part in fields(Record)}
+        return write_text(self.folder / "metrics.json", dump_json(content))
+
+
+def open_run(task: str, namespace: dict[str, Any]) -> Run:
+    """Begin a run's record, in the folder that the runner gives, or outside the runner in the cache.
+
+    What an earlier run left there is removed first. From here on pandas shows texts in full.
+
+    Args:
+        task: the experiment's name.
+        namespace: the notebook's globals(), whose parameters are checked and recorded.
+
+    Raises:
+        ParameterError: an unknown task, or a parameter that is missing, of another type or out of range.
+    """
+    parameters, question = collect(task, namespace), claims.read_experiment(task).question
+    given, profile = os.environ.get("FACEKIT_RUN_FOLDER"), parameters["profile"]
+    folder = Path(given) if given else cache_folder("runs", profile, task)
+    for pattern in ("metrics.json", "history.csv", "predictions*.csv", "figures", "model"):
+        for path in folder.glob(pattern):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    pd.set_option("display.max_colwidth", None)  # a claim's reasons are sentences, and pandas would cut them
+    return Run(task, profile, question, parameters, folder=folder)
+
+
+def check_expected(reports: Path | None = None) -> list[str]:
+    """Return which runs do not reach what their profile expects, one line each; a missing run is no fault."""
+    problems, reports = [], reports or project_root() / "reports"
+    for task, profile in ((task, profile) for task in list_tasks() for profile in PROFILES):
+        path = reports / profile / task / "metrics.json"
+        try:
+            rows = read_profile(task, profile).expected
+            found = {metric.name: metric.value for metric in read_record(path).metrics} if path.is_file() else {}
+        except FacekitError as error:
+            problems.append(f"{profile}/{task}: {error}")
+            continue
+        for row in rows if found else []:
+            if not row.includes(found.get(row.metric)):
+                problems.append(f"{profile}/{task}: {row.metric} is {found.get(row.metric)}, expected {row.low} to {row.high}")
+    return problems

@@ -1,0 +1,284 @@
+"""Runs one notebook from top to bottom and puts what it leaves behind in its place.
+
+The trap this prevents: a report that is half of this run and half of an earlier one. A run is written into a hidden folder
+beside its place and takes the place when it is done; a failed or interrupted run leaves the earlier one as it is.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import re
+import secrets
+import shutil
+import signal
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import papermill
+import zmq
+from filelock import FileLock, Timeout
+from ipykernel.kernelspec import RESOURCES, get_kernel_dict
+from jupyter_client import AsyncKernelManager
+from jupyter_client.kernelspec import KernelSpec
+from jupyter_core.utils import ensure_event_loop
+from nbclient.exceptions import DeadKernelError
+from papermill.exceptions import PapermillExecutionError
+from rich.console import Console
+
+from facekit import errors
+from facekit.errors import FacekitError
+from facekit.paths import cache_folder, project_root, write_text
+from facekit.progress import CHANNEL
+from facekit.reporting import site, tables
+from facekit.reporting.parameters import find_notebook, merge, read_parameters, read_profile
+from facekit.reporting.schema import read_record
+
+LOG_SECONDS = 30  # between two lines of one section where nobody watches a terminal
+SUMMARY, SUMMARY_END = "<!-- summary -->", "<!-- summary: end -->"
+# Lines on stderr that say nothing about the experiment; whatever else is there is kept and shown.
+NOISE = re.compile(
+    r"^(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d+: [IWEF] "  # TensorFlow's C++ log: processor, CUDA
+    r"|[IWEF]\d{4} \d\d:\d\d:\d\d"  # the same before its log is set up
+    r"|WARNING: All log messages before absl::InitializeLog"
+    r"|To enable the following instructions:"
+    r"|.*\d+%\|.*\|"  # a tqdm progress bar
+    r"|\s*$)"
+)
+
+
+class _Kernel(AsyncKernelManager):
+    """A kernel of this interpreter: one installed elsewhere under the name python3 lacks the pinned packages."""
+
+    environment: dict[str, str] = {}
+    started: list["_Kernel"] = []  # so that an interrupt can end it
+
+    @property
+    def kernel_spec(self) -> KernelSpec:
+        return KernelSpec(resource_dir=RESOURCES, **get_kernel_dict())
+
+    async def _async_start_kernel(self, **options: Any) -> None:
+        encryption = "auto" if zmq.has("curve") else "disabled"  # else the kernel warns that others here could listen
+        await super()._async_start_kernel(env=self.environment, transport_encryption=encryption, **options)
+        self.started.append(self)
+
+    start_kernel = _async_start_kernel
+
+
+class _Progress:
+    """Where a run is: one moving line on a terminal; elsewhere a line for each section, and one now and then."""
+
+    def __init__(self, label: str, channel: Path):
+        self.label, self.channel, self.console = label, channel, Console(stderr=True, highlight=False)
+        self.number, self.total, self.first_line, self.heading, self.shown, self.said = 0, 0, "", "", "", 0.0
+
+    def enter(self, cell: Any, cell_index: int) -> None:
+        """Note that a cell starts."""
+        lines = [line.strip() for line in cell.source.splitlines() if line.strip()]
+        if cell.cell_type == "code":
+            self.number, self.first_line = self.number + 1, lines[0] if lines else ""
+            self.channel.write_text("")  # what the cell before told is over
+        elif headings := [line.lstrip("# ") for line in lines if line.startswith("#")]:
+            self.heading = headings[-1]
+
+    def show(self, status: Any) -> None:
+        """Show where the run is, on rich's status line or as a line of its own."""
+        if self.console.is_terminal:
+            status.update(f"{self.label}: {self.describe()}")
+        elif self.heading != self.shown or time.monotonic() - self.said > LOG_SECONDS:
+            self.shown, self.said = self.heading, time.monotonic()
+            self.say(self.describe())
+
+    def say(self, line: str) -> None:
+        """Print a line that stays."""
+        self.console.print(f"{self.label}: {line}", markup=False, soft_wrap=True)
+
+    def describe(self) -> str:
+        """Return the cell, its section, and how far it is with what facekit.progress tells."""
+        line = f"cell {max(self.number, 1)} of {self.total}" + (f", {self.heading}" if self.heading else "")
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError, IndexError):  # nothing there, or half a line
+            told = json.loads(self.channel.read_bytes()[-4096:].splitlines()[-1])
+            left = told["seconds_left"]
+            if told["done"] != told["total"]:
+                line += f": {told['name']}, {told['done']}" + (f" of {told['total']}" if told["total"] else "")
+                line += "".join(f", {name} {value:.3g}" for name, value in told["values"].items())
+                line += f", {left:.0f} s left" if left and left < 90 else f", {left / 60:.0f} min left" if left else ""
+        return line
+
+
+def run(
+    task: str, profile: str, settings: dict[str, Any] | Sequence[str] = (), out: Path | None = None, strict: bool = False
+) -> Path:
+    """Run a task's notebook on a profile and return the folder of its report.
+
+    Args:
+        task: the experiment's name, such as smile.
+        profile: sample, laptop, report or full.
+        settings: parameters that differ from the profile: name to value, or `name=value` words.
+        out: where reports go; the project's reports/ if not given.
+        strict: warnings raised by facekit or by the notebook itself are errors, as in the tests.
+
+    Raises:
+        ParameterError: an unknown task, profile or name, a wrong type, value or path; nothing was run.
+        FacekitError: a cell failed (the message says which, and where the notebook so far is kept), the same task runs
+            already, or a folder can't be written.
+    """
+    parameters = merge(task, profile, settings)
+    target = Path(out or project_root() / "reports").absolute() / profile / task
+    key = hashlib.sha256(str(target).encode()).hexdigest()[:12]
+    if threading.current_thread() is threading.main_thread():
+        for name in ("SIGTERM", "SIGHUP"):  # they end a run as an interrupt does, so that it tidies up
+            if hasattr(signal, name) and signal.getsignal(getattr(signal, name)) == signal.SIG_DFL:
+                signal.signal(getattr(signal, name), lambda number, frame: sys.exit(128 + number))
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(cache_folder("locks") / f"{task}-{key}.lock", timeout=0):
+            return _run_locked(find_notebook(task), target, parameters, strict)
+    except Timeout:
+        raise FacekitError(f"{task} ({profile}) is running already", hint="wait until that run has ended") from None
+    except OSError as error:
+        hint = "--out puts reports elsewhere, the environment variable FACEKIT_CACHE moves the cache"
+        raise FacekitError(f"{error.filename}: {error.strerror}", hint=hint) from error
+
+
+def _run_locked(source: Path, target: Path, parameters: dict[str, Any], strict: bool) -> Path:
+    task, profile = target.name, target.parent.name
+    aside = target.parent / f".{task}.aside"
+    if aside.exists() and not target.exists():
+        aside.rename(target)  # a run was killed between the two renames below
+    for stale in target.parent.glob(f".{task}.*"):
+        shutil.rmtree(stale, ignore_errors=True)
+    folder = target.parent / f".{task}.{secrets.token_hex(4)}"
+    folder.mkdir()
+    progress = _Progress(f"{task} ({profile})", folder / ".progress")
+    minutes = [row.minutes for row in read_profile(task, profile).expected if row.minutes]
+    progress.say("starting" + (f", about {max(minutes):g} min where it was measured" if minutes else ""))
+    output, failed = folder / f"{task}.ipynb", cache_folder("failed", profile) / f"{task}.ipynb"
+    # Only what differs is injected, so that a run on the defaults is the source notebook with outputs.
+    changed = {name: parameters[name] for name, known in read_parameters(task).items() if parameters[name] != known.default}
+    try:
+        try:
+            notebook = _execute(source, output, changed, progress=progress, strict=strict)
+        except Exception as error:
+            raise _explain(error, progress, failed) from error
+        root, home = project_root(), Path.home()
+        folders = {str(folder): f"reports/{profile}/{task}", f"{root}/": "", str(root): ".", f"{cache_folder()}/": ".facekit/"}
+        clean_notebook(notebook, folders | ({f"{home}/": "~/"} if len(home.parts) > 1 else {}))
+        if (folder / "metrics.json").is_file():
+            text = f"{SUMMARY}\n\n{tables.summarise(read_record(folder / 'metrics.json'))}\n\n{SUMMARY_END}"
+            notebook.cells[0].source = notebook.cells[0].source.replace(SUMMARY, text)
+        nbformat.write(notebook, output)
+        index = "../../index.html" if (target.parents[1] / "index.html").is_file() else ""
+        write_text(output.with_suffix(".html"), site.build_page(notebook, title=task, profile=profile, home=index))
+    except BaseException:
+        with contextlib.suppress(OSError):  # a full disk must not hide the reason
+            if output.exists():
+                shutil.move(output, failed)
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    for line in list_warnings(notebook):
+        progress.say(line)
+    if target.exists():
+        target.rename(aside)
+    folder.rename(target)
+    shutil.rmtree(aside, ignore_errors=True)
+    return target
+
+
+def _execute(source: Path, output: Path, changed: dict[str, Any], *, progress: _Progress, strict: bool) -> Any:
+    """Run the notebook in a thread, show its progress from this one, which an interrupt reaches at once, and return it."""
+    cells = nbformat.read(source, as_version=4).cells
+    progress.total = sum(cell.cell_type == "code" for cell in cells) + bool(changed)
+    # TensorFlow's notes on the processor are no part of a report.
+    # OpenBLAS's threads wait busily for each other: for matrices as small as ours one thread takes a third less time.
+    environment = {"TF_CPP_MIN_LOG_LEVEL": "2", "OPENBLAS_NUM_THREADS": "1"} | os.environ
+    environment |= {"FACEKIT_RUN_FOLDER": str(output.parent), CHANNEL: str(progress.channel)}
+    if strict:
+        modules = (path.relative_to(project_root()).with_suffix("") for path in (project_root() / "facekit").rglob("*.py"))
+        names = ["__main__", *sorted(".".join(module.parts).removesuffix(".__init__") for module in modules)]
+        environment["PYTHONWARNINGS"] = ",".join(f"error:::{name}" for name in names)
+    _Kernel.environment, results = environment, []
+    _Kernel.started.clear()
+
+    def work() -> None:
+        options = {"kernel_manager_class": _Kernel, "on_cell_start": progress.enter, "coalesce_streams": True}
+        options |= {"kernel_name": "python3", "progress_bar": False, "cwd": project_root()}
+        try:
+            results.append(papermill.execute_notebook(source, output, changed, **options))
+        except BaseException as error:  # handed to the main thread
+            results.append(error)
+        finally:
+            ensure_event_loop().close()  # nbclient opens one for this thread and leaves it open
+
+    worker = threading.Thread(target=work, daemon=True)
+    try:
+        with progress.console.status(progress.label) as status:
+            worker.start()
+            while worker.is_alive():
+                worker.join(0.5)
+                progress.show(status)
+    except BaseException:
+        for kernel in _Kernel.started:  # with its worker processes: it leads a group of its own
+            with contextlib.suppress(ProcessLookupError, AttributeError, TypeError):
+                os.killpg(kernel.provisioner.pid, signal.SIGKILL)
+        worker.join(10)
+        raise
+    progress.channel.unlink(missing_ok=True)
+    if isinstance(results[0], BaseException):
+        raise results[0]
+    return results[0]
+
+
+def _explain(error: Exception, progress: _Progress, failed: Path) -> FacekitError:
+    """Return the one line for a failed cell."""
+    reason = f"{type(error).__name__}: {error}"
+    if isinstance(error, PapermillExecutionError):
+        reason = (error.evalue.strip().splitlines() or [error.ename])[0]
+        if not hasattr(errors, error.ename) and error.evalue.strip():
+            reason = f"{error.ename}: {reason}"
+    elif isinstance(error, DeadKernelError):
+        reason = "the kernel died, often for want of memory"
+    received = f"{progress.label}: cell {progress.number} of {progress.total} ({progress.first_line}) failed: {reason}"
+    return FacekitError(received, hint=f"the notebook so far: {os.path.relpath(failed, project_root())}")
+
+
+def clean_notebook(notebook: Any, replacements: dict[str, str]) -> None:
+    """Take times, paths and log lines out of an executed notebook, so that two equal runs give equal files.
+
+    Args:
+        notebook: changed in place.
+        replacements: text in outputs to what replaces it, the longest first: folders of this machine.
+    """
+    notebook.metadata.pop("papermill", None)
+    for cell in notebook.cells:
+        tags = cell.metadata.get("tags", [])
+        for key in ("papermill", "execution", *([] if tags else ["tags"])):
+            cell.metadata.pop(key, None)
+        if "injected-parameters" in tags:
+            cell.id = "injected-parameters"  # papermill draws a new one each time
+        for output in cell.get("outputs", []):
+            if output.get("name") == "stderr":
+                output.text = "".join(line for line in output.text.splitlines(keepends=True) if not NOISE.match(line))
+        if cell.cell_type == "code":
+            text = json.dumps([o for o in cell.outputs if o.output_type != "stream" or o.text], ensure_ascii=False)
+            for old, new in replacements.items():
+                text = text.replace(old, new)
+            cell.outputs = nbformat.from_dict(json.loads(text))
+
+
+def list_warnings(notebook: Any) -> list[str]:
+    """Return one line for each cell that wrote to stderr: its number among the code cells and its first line there."""
+    cells = enumerate((cell for cell in notebook.cells if cell.cell_type == "code"), start=1)
+    outputs = ((number, output) for number, cell in cells for output in cell.outputs)
+    stderr = ((number, output.text) for number, output in outputs if output.get("name") == "stderr")
+    return [f"cell {number} wrote: {text.strip().splitlines()[0]}" for number, text in stderr]
+
+
+def strip_summary(source: str) -> str:
+    """Return a cell's source without the summary that a run put in: as it is in the source notebook."""
+    return re.sub(f"{SUMMARY}.*{SUMMARY_END}", SUMMARY, source, flags=re.DOTALL)

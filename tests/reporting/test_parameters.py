@@ -1,0 +1,260 @@
+"""parameters.py: every value has the name, type and range of the notebook, and every path exists, before a kernel starts."""
+
+import json
+
+import pytest
+import yaml
+
+from facekit.errors import DataError, FacekitError, ParameterError
+from facekit.paths import project_root
+from facekit.reporting import parameters
+from facekit.reporting.parameters import PROFILES, collect, merge, read_parameters, read_profile, read_yaml
+
+DEFAULTS = """profile = "sample"  # name of this set of values
+data = ".facekit/data/tiny"  # folder of the dataset
+weights = "none"  # where the weights come from
+own_photos = ""  # folder of your own photos; empty: none
+epochs = 2  # epochs of the network [1..]
+learning_rate = 0.001  # peak learning rate (0..1]
+smoothing = 0.1  # label smoothing [0..1)
+optimizer = "adam"  # optimiser [adam, sgd, ""]
+augment = True  # whether images are augmented
+sizes = [64, 64]  # height and width in pixels [32..512]"""
+
+
+@pytest.fixture(autouse=True)
+def notebooks(tmp_path, monkeypatch):
+    monkeypatch.setattr(parameters, "notebooks_folder", lambda: tmp_path)
+    monkeypatch.setenv("FACEKIT_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "cache" / "data" / "tiny").mkdir(parents=True)
+    write_notebook(tmp_path)
+    write_profiles(tmp_path)
+    return tmp_path
+
+
+def write_notebook(folder, defaults=DEFAULTS):
+    cell = {"cell_type": "code", "source": defaults.splitlines(keepends=True), "metadata": {"tags": ["parameters"]}}
+    (folder / "tiny.ipynb").write_text(json.dumps({"cells": [cell], "nbformat": 4, "nbformat_minor": 5, "metadata": {}}))
+
+
+def write_profiles(folder, text="", **profiles):
+    (folder / "parameters").mkdir(exist_ok=True)
+    content = {name: {"parameters": profiles.get(name, {}), "expected": []} for name in PROFILES}
+    (folder / "parameters" / "tiny.yaml").write_text(text or yaml.safe_dump(content))
+
+
+def test_settings_replace_the_profile_and_the_profile_the_defaults(notebooks):
+    write_profiles(notebooks, laptop={"epochs": 7, "learning_rate": 1})
+    merged = merge("tiny", "laptop", ["learning_rate=1e-4", "sizes=[96,80]", "augment=false", "smoothing=0"])
+    assert merged == {
+        "profile": "laptop",
+        "data": ".facekit/data/tiny",
+        "weights": "none",
+        "own_photos": "",
+        "epochs": 7,
+        "learning_rate": 0.0001,
+        "smoothing": 0.0,
+        "optimizer": "adam",
+        "augment": False,
+        "sizes": [96, 80],
+    }
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("epochs=010", 10),
+        ("epochs=2.0", 2),
+        ("learning_rate=1", 1.0),
+        ("smoothing=0", 0.0),
+        ("sizes=96, 80", [96, 80]),
+        ("sizes=", []),
+        ("optimizer=", ""),
+        ("augment=False", False),
+    ],
+)
+def test_a_setting_is_read_by_its_parameters_type(setting, value):
+    assert merge("tiny", "sample", [setting])[setting.partition("=")[0]] == value
+
+
+@pytest.mark.parametrize(
+    ("setting", "told"),
+    [
+        ("epoch=3", "settings of tiny: unknown parameter 'epoch'; expected one of profile, data, weights"),
+        ("epochs", "setting 'epochs'; expected NAME=VALUE"),
+        ("epochs=2.5", r"epochs = '2.5'; expected a whole number \[1..\] for epochs of the network, such as 2"),
+        ("epochs=1:30", "epochs = '1:30'; expected a whole number"),
+        ("epochs=true", "epochs = 'true'; expected a whole number"),
+        ("epochs=2026-01-01", "epochs = '2026-01-01'; expected a whole number"),
+        ("epochs=0", "epochs = '0'; expected a whole number"),
+        ("epochs=-1", "epochs = '-1'"),
+        ("learning_rate=0", r"learning_rate = '0'; expected a number \(0..1\]"),
+        ("learning_rate=-1", "learning_rate = '-1'"),
+        ("learning_rate=nan", "learning_rate = 'nan'"),
+        ("learning_rate=.inf", "learning_rate = '.inf'"),
+        ("smoothing=1", r"smoothing = '1'; expected a number \[0..1\)"),
+        ("optimizer=adamw", r"optimizer = 'adamw'; expected text \[adam, sgd"),
+        ("augment=2", "augment = '2'; expected true or false"),
+        ("sizes=[64,wide]", r"sizes = \['64', 'wide'\]; expected a list, each a whole number"),
+        ("sizes=[64,8]", "sizes = "),
+        ("sizes=" + "[" * 5000, "sizes = "),
+        ("profile=full", "setting profile; give it as --profile or PROFILE"),
+        ("data=nowhere", "data = .*nowhere' is not there; expected a folder; see `facekit data list`"),
+        ("data=", "data = '' is not there"),
+        ("data=.facekit/data/sample/facehack", "is not there; expected a folder; run `make sample`"),
+        ("own_photos=nowhere", "own_photos = .*nowhere' is not there"),
+        ("weights=nothing.h5", "weights = .*nothing.h5' is not there; expected imagenet, none, sample, run:PROFILE/TASK"),
+        ("weights=run:laptop/nothing", "'run:laptop/nothing' is not there; .*; make nothing PROFILE=laptop"),
+    ],
+)
+def test_a_wrong_setting_is_refused_in_one_line(setting, told):
+    with pytest.raises(ParameterError, match=told) as caught:
+        merge("tiny", "sample", [setting])
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 300
+
+
+@pytest.mark.parametrize(
+    ("value", "told"), [(True, "epochs = True"), (2.5, "epochs = 2.5"), (None, "epochs = None"), ({}, "epochs = {}")]
+)
+def test_a_value_of_another_type_is_refused(value, told):
+    with pytest.raises(ParameterError, match=told):
+        merge("tiny", "sample", {"epochs": value})
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("epochs: 1:30", "laptop: epochs = '1:30'; expected a whole number"),
+        ("epochs: 2026-01-01", "epochs = '2026-01-01'"),
+        ("epochs: no", "epochs = 'no'"),
+        ("epochs: !!python/object/apply:os.system [ls]", "tiny.yaml line 2; expected plain YAML without tags"),
+        ("epochs: &a 3", "plain YAML without tags, anchors"),
+        (f"sizes: {'[' * 50}{']' * 50}", "plain YAML without tags, anchors and deep nesting"),
+        ("epoch: 3", "tiny.yaml, laptop: unknown parameter 'epoch'"),
+        ("epochs: [", "expected a YAML file"),
+    ],
+)
+def test_a_wrong_profile_is_refused_in_one_line(notebooks, line, told):
+    others = "".join(f"{name}: {{parameters: {{}}, expected: []}}\n" for name in PROFILES if name != "laptop")
+    write_profiles(notebooks, text=f"laptop:\n  parameters: {{{line}}}\n  expected: []\n{others}")
+    with pytest.raises(FacekitError, match=told) as caught:
+        merge("tiny", "laptop")
+    assert "\n" not in str(caught.value)
+
+
+def test_octal_in_a_profile_is_ten_and_null_is_nothing(notebooks):
+    others = "".join(f"{name}: {{parameters: {{}}, expected: []}}\n" for name in PROFILES if name != "laptop")
+    row = "{metric: test/accuracy, value: null, low: ~, high: 0.9, minutes: 1.5}"
+    write_profiles(notebooks, text=f"laptop:\n  parameters: {{epochs: 010, optimizer: sgd}}\n  expected: [{row}]\n{others}")
+    assert merge("tiny", "laptop")["epochs"] == 10
+    (expected,) = read_profile("tiny", "laptop").expected
+    assert (expected.metric, expected.value, expected.low, expected.high) == ("test/accuracy", None, None, 0.9)
+    assert not expected.includes(0.5)
+    assert expected.model_copy(update={"low": 0.4}).includes(0.5)
+
+
+def test_names_that_begin_like_null_are_text(tmp_path):
+    (tmp_path / "a.yaml").write_text("a: [network, n, null, nullable, no, ~]")
+    assert read_yaml(tmp_path / "a.yaml") == {"a": ["network", "n", None, "nullable", "no", None]}
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe", b"- 1", b"a: *b", b"? [a]\n: b", b"a\x00b: 1", b"[" * 9000, b"{" * 9000])
+def test_a_damaged_yaml_file_is_one_line(tmp_path, content):
+    path = tmp_path / "damaged.yaml"
+    path.write_bytes(content)
+    with pytest.raises(DataError, match="damaged.yaml") as caught:
+        read_yaml(path)
+    assert "\n" not in str(caught.value)
+    with pytest.raises(DataError, match="missing.yaml"):
+        read_yaml(tmp_path / "missing.yaml")
+
+
+def test_unknown_profile_task_and_incomplete_profiles_are_refused(notebooks):
+    with pytest.raises(ParameterError, match="unknown profile 'desktop'; expected one of sample, laptop, report, full"):
+        merge("tiny", "desktop")
+    with pytest.raises(ParameterError, match="unknown task 'smiles'; expected one of tiny"):
+        merge("smiles", "sample")
+    write_profiles(notebooks, text="sample: {parameters: {}, expected: []}")
+    with pytest.raises(ParameterError, match="tiny.yaml: sample; expected just sample, laptop, report, full"):
+        merge("tiny", "sample")
+    write_profiles(notebooks, sample={}, text="")
+    text = (notebooks / "parameters" / "tiny.yaml").read_text().replace("expected: []", "expected: [{metric: a, high: x}]")
+    write_profiles(notebooks, text=text)
+    with pytest.raises(ParameterError, match="tiny.yaml: sample.expected.0"):
+        merge("tiny", "sample")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "epochs = 2",
+        "a = 1  # with a = sign",
+        "a = None  # nothing",
+        "a = b  # a name",
+        "a = (1, 2)  # a tuple",
+        "a = []  # a list without a type",
+        "a = 3  # out of its own range [4..]",
+        'a = "x"  # none of its own choices [y, z]',
+        "a = 3  # odd choices [y, z]",
+        f"a = {'[' * 3000}  # deep",
+    ],
+)
+def test_a_line_of_another_form_is_refused(notebooks, line):
+    write_notebook(notebooks, f"good = 1  # help\n{line}")
+    with pytest.raises(ParameterError, match="tiny.ipynb: .*; expected"):
+        read_parameters("tiny")
+
+
+def test_help_may_end_in_parentheses(notebooks):
+    write_notebook(notebooks, "a = 1  # as in the report (see section 2)\nb = -1  # layers; -1: all [-1..]")
+    found = read_parameters("tiny")
+    assert (found["a"].help, found["a"].allowed) == ("as in the report (see section 2)", "")
+    assert (found["b"].help, found["b"].allowed) == ("layers; -1: all", "[-1..]")
+
+
+@pytest.mark.parametrize(
+    "content", [b"\xff", b"[]", b"{}", b'{"cells": 3}', b'{"cells": [{"source": null, "metadata": {}}]}', b"[" * 99999]
+)
+def test_a_damaged_notebook_is_one_line(notebooks, content):
+    (notebooks / "tiny.ipynb").write_bytes(content)
+    with pytest.raises(ParameterError, match="tiny.ipynb: ") as caught:
+        read_parameters("tiny")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_parameter_given_twice_is_refused(notebooks):
+    write_notebook(notebooks, "a = 1  # help\na = 2  # help")
+    with pytest.raises(ParameterError, match="parameter a is given twice"):
+        read_parameters("tiny")
+
+
+def test_collect_checks_what_the_notebook_runs_with():
+    namespace = {name: parameter.default for name, parameter in read_parameters("tiny").items()} | {"other": object()}
+    assert collect("tiny", namespace)["sizes"] == [64, 64] and "other" not in collect("tiny", namespace)
+    with pytest.raises(ParameterError, match="notebook tiny: epochs = 0"):
+        collect("tiny", namespace | {"epochs": 0})
+    del namespace["epochs"]
+    with pytest.raises(ParameterError, match="notebook tiny: no epochs"):
+        collect("tiny", namespace)
+
+
+def test_paths_start_at_the_root_wherever_the_command_was_given(tmp_path, monkeypatch):
+    root = project_root()
+    monkeypatch.chdir(root)
+    assert merge("tiny", "sample", [f"data={root / 'tests'}"])["data"] == "tests"
+    assert merge("tiny", "sample", ["data=../main/tests"] if root.name == "main" else ["data=tests"])["data"].endswith("tests")
+    monkeypatch.chdir(root / "tests")
+    assert merge("tiny", "sample", ["data=../notebooks"])["data"] == "notebooks"
+    assert merge("tiny", "sample", ["data=.facekit/data/tiny"])["data"] == ".facekit/data/tiny"
+    assert merge("tiny", "sample", ["weights=imagenet"])["weights"] == "imagenet"
+    (tmp_path / "own.weights.h5").touch()
+    path = parameters.resolve(merge("tiny", "sample", [f"weights={tmp_path / 'own.weights.h5'}"])["weights"])
+    assert path == (tmp_path / "own.weights.h5").resolve()
+
+
+def test_the_projects_own_profiles_fit_their_notebooks(monkeypatch):
+    monkeypatch.setattr(parameters, "notebooks_folder", lambda: project_root() / "notebooks")
+    monkeypatch.setattr(parameters, "_check_path", lambda name, value: None)  # the data need not be here
+    for task in parameters.list_tasks():
+        for profile in PROFILES:
+            assert merge(task, profile)["profile"] == profile

@@ -1,0 +1,248 @@
+"""The runner on tiny notebooks, each built for one behaviour."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import nbformat
+import pytest
+import yaml
+
+from facekit.errors import FacekitError, ParameterError
+from facekit.paths import project_root
+from facekit.reporting import parameters, runner
+from facekit.reporting.runner import run, strip_summary
+
+DEFAULTS = """weights = "none"  # where the weights come from
+epochs = 2  # how often all images are seen [1..]
+learning_rate = 0.001  # step of the optimiser
+augment = True  # whether images are varied"""
+
+
+@pytest.fixture(autouse=True)
+def own_folders(tmp_path, monkeypatch):
+    monkeypatch.setenv("FACEKIT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(parameters, "notebooks_folder", lambda: tmp_path / "notebooks")
+
+
+def write_notebook(folder: Path, *sources: str, defaults: str = DEFAULTS, title: str = "# Parameters") -> None:
+    """Write notebooks/tiny.ipynb with its profiles."""
+    notebooks = folder / "notebooks"
+    (notebooks / "parameters").mkdir(parents=True, exist_ok=True)
+    new = nbformat.v4
+    cells = [new.new_markdown_cell(title), new.new_code_cell(defaults, metadata={"tags": ["parameters"]})]
+    for number, source in enumerate(sources, start=1):
+        cells += [new.new_markdown_cell(f"## Section {number}"), new.new_code_cell(source)]
+    for number, cell in enumerate(cells):
+        cell.id = f"cell-{number}"
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    nbformat.write(new.new_notebook(cells=cells, metadata={"kernelspec": kernel}), notebooks / "tiny.ipynb")
+    profiles = {name: {"parameters": {}, "expected": []} for name in parameters.PROFILES}
+    (notebooks / "parameters" / "tiny.yaml").write_text(yaml.safe_dump(profiles))
+
+
+def run_tiny(folder: Path, settings=(), **options) -> Path:
+    return run("tiny", "sample", settings, out=folder / "reports", **options)
+
+
+def read_text(folder: Path) -> str:
+    """Return what the executed notebook printed to stdout."""
+    cells = nbformat.read(folder / "tiny.ipynb", as_version=4).cells
+    return "".join(output.text for cell in cells for output in cell.get("outputs", []) if output.name == "stdout")
+
+
+def test_a_wrong_setting_starts_nothing(tmp_path):
+    write_notebook(tmp_path)
+    with pytest.raises(ParameterError, match="unknown parameter 'epoch'"):
+        run_tiny(tmp_path, ["epoch=3"])
+    assert not (tmp_path / "reports").exists()
+
+
+def test_a_run_leaves_a_clean_notebook_and_its_page(tmp_path):
+    write_notebook(
+        tmp_path,
+        "print(epochs, augment)",
+        "import os, pathlib\nprint(pathlib.Path.cwd())\nprint(os.environ['FACEKIT_RUN_FOLDER'])",
+        "import sys\nprint('2026-01-01 10:00:00.123456: I tensorflow/core: AVX2', file=sys.stderr)",
+    )
+    folder = run_tiny(tmp_path, ["epochs=3"])
+    assert folder == tmp_path / "reports" / "sample" / "tiny"
+    assert sorted(path.name for path in folder.iterdir()) == ["tiny.html", "tiny.ipynb"]
+    assert read_text(folder) == "3 True\n.\nreports/sample/tiny\n"
+    stored = (folder / "tiny.ipynb").read_text()
+    assert '"name": "stderr"' not in stored
+    assert "papermill" not in stored
+    assert str(project_root()) not in stored
+    assert [path.name for path in folder.parent.iterdir()] == ["tiny"]
+
+
+def test_two_equal_runs_leave_the_same_bytes(tmp_path):
+    write_notebook(tmp_path, "print(epochs)", "{'a': 1}")
+    first = (run_tiny(tmp_path, {"epochs": 3}) / "tiny.ipynb").read_bytes()
+    second = (run_tiny(tmp_path, {"epochs": 3}) / "tiny.ipynb").read_bytes()
+    assert first == second
+
+
+def test_the_kernel_is_this_interpreter(tmp_path, monkeypatch):
+    other = tmp_path / "jupyter" / "kernels" / "python3"
+    other.mkdir(parents=True)
+    (other / "kernel.json").write_text(json.dumps({"argv": ["/nowhere/python"], "display_name": "x", "language": "python"}))
+    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "jupyter"))
+    write_notebook(tmp_path, f"import sys\nprint(sys.executable == {sys.executable!r})")
+    assert read_text(run_tiny(tmp_path)) == "True\n"
+
+
+def test_a_failing_cell_is_named_and_the_earlier_run_stays(tmp_path):
+    write_notebook(tmp_path, "print('good')")
+    good = (run_tiny(tmp_path) / "tiny.ipynb").read_bytes()
+    failing = "from facekit.errors import DataError\nraise DataError('train.csv row 3', expected='a label')"
+    write_notebook(tmp_path, "print('before')", failing)
+    with pytest.raises(FacekitError) as caught:
+        run_tiny(tmp_path)
+    told = str(caught.value)
+    assert "tiny (sample): cell 3 of 3 (from facekit.errors import DataError) failed: train.csv row 3; expected a label" in told
+    assert "\n" not in told
+    kept = tmp_path / "cache" / "failed" / "sample" / "tiny.ipynb"
+    assert "before" in kept.read_text()
+    assert (tmp_path / "reports" / "sample" / "tiny" / "tiny.ipynb").read_bytes() == good
+    assert [path.name for path in (tmp_path / "reports" / "sample").iterdir()] == ["tiny"]
+
+
+def test_a_dead_kernel_is_told_in_one_line(tmp_path):
+    write_notebook(tmp_path, "import os\nos._exit(9)")
+    with pytest.raises(FacekitError, match=r"cell 2 of 2 \(import os\) failed: the kernel died"):
+        run_tiny(tmp_path)
+
+
+def test_strict_makes_warnings_of_our_code_errors_and_leaves_those_of_others(tmp_path):
+    other = "import warnings\nexec('warnings.warn(str(1))', {'warnings': warnings, '__name__': 'other'})"
+    write_notebook(tmp_path, other)
+    run_tiny(tmp_path, strict=True)
+    write_notebook(tmp_path, "import warnings\nwarnings.warn('ours')")
+    with pytest.raises(FacekitError, match="UserWarning: ours"):
+        run_tiny(tmp_path, strict=True)
+    assert "UserWarning: ours" in (run_tiny(tmp_path) / "tiny.ipynb").read_text()
+
+
+def start_run(folder: Path) -> subprocess.Popen:
+    code = (
+        "import signal, sys; from pathlib import Path; from facekit.reporting import parameters, runner\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # where a shell's `&` has the tests ignore it
+        "folder = Path(sys.argv[1]); parameters.notebooks_folder = lambda: folder / 'notebooks'\n"
+        "try:\n    runner.run('tiny', 'sample', out=folder / 'reports')\n"
+        "except KeyboardInterrupt:\n    sys.exit(130)\n"
+    )
+    environment = os.environ | {"PYTHONPATH": str(project_root())}
+    command = [sys.executable, "-c", code, str(folder)]
+    return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True)
+
+
+def wait_for(condition, seconds: float = 30) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited too long"
+        time.sleep(0.05)
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().split()[2] != "Z"
+    except OSError:
+        return False
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="reads process states from /proc")
+@pytest.mark.parametrize(
+    ("sent", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGKILL, -9)]
+)
+def test_an_interrupted_run_leaves_the_old_one_and_no_process(tmp_path, sent, status):
+    reports, mark = tmp_path / "reports" / "sample", tmp_path / "pid"
+    (reports / "tiny").mkdir(parents=True)
+    (reports / "tiny" / "tiny.ipynb").write_text("good")
+    slow = "import os, pathlib, subprocess, time\nworker = subprocess.Popen(['sleep', '60'])\n"
+    slow += f"pathlib.Path({str(mark)!r}).write_text(f'{{os.getpid()}} {{worker.pid}} .')\ntime.sleep(60)"
+    write_notebook(tmp_path, slow)
+    process = start_run(tmp_path)
+    wait_for(lambda: mark.exists() and mark.read_text().endswith("."))
+    kernel, worker = (int(word) for word in mark.read_text().split()[:2])
+    with pytest.raises(FacekitError, match=r"tiny \(sample\) is running already"):
+        run_tiny(tmp_path)
+    process.send_signal(sent)
+    if sent == signal.SIGKILL:
+        wait_for(lambda: not is_alive(kernel))  # it notices by itself that the runner is gone
+        os.kill(worker, signal.SIGKILL)
+    told = process.communicate(timeout=30)[1]
+    assert process.returncode == status, told
+    wait_for(lambda: not is_alive(kernel) and not is_alive(worker))
+    assert (reports / "tiny" / "tiny.ipynb").read_text() == "good"
+    if sent == signal.SIGKILL:
+        write_notebook(tmp_path, "print('good')")
+        assert read_text(run_tiny(tmp_path)) == "good\n"  # and sweeps what the killed run left
+    else:
+        assert "Section 1" in (tmp_path / "cache" / "failed" / "sample" / "tiny.ipynb").read_text()
+    assert [path.name for path in reports.iterdir()] == ["tiny"]
+
+
+def test_a_run_killed_between_the_two_renames_is_put_back(tmp_path):
+    write_notebook(tmp_path, "print('good')")
+    folder = run_tiny(tmp_path)
+    folder.rename(folder.with_name(".tiny.aside"))
+    write_notebook(tmp_path, "1 / 0")
+    with pytest.raises(FacekitError, match="ZeroDivisionError: division by zero"):
+        run_tiny(tmp_path)
+    assert read_text(folder) == "good\n"
+
+
+def test_progress_is_told_by_cell_section_and_what_takes_long(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(runner, "LOG_SECONDS", 0.1)
+    message = {"name": "three classes", "done": 3, "total": 8, "seconds_left": 300.0, "values": {"loss": 0.31234}}
+    code = f"pathlib.Path(os.environ['FACEKIT_PROGRESS']).open('a').write({json.dumps(message)!r} + chr(10))"
+    write_notebook(tmp_path, f"import os, pathlib, time\n{code}\ntime.sleep(2)", "import time\ntime.sleep(1)")
+    run_tiny(tmp_path)
+    told = capsys.readouterr().err
+    assert "tiny (sample): cell 2 of 3, Section 1: three classes, 3 of 8, loss 0.312, 5 min left\n" in told
+    assert "cell 3 of 3, Section 2\n" in told  # what the cell before told is over
+    assert not list((tmp_path / "reports").rglob(".progress"))
+
+
+def test_facekits_own_progress_is_shown(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(runner, "LOG_SECONDS", 0.1)
+    code = "import time\nfrom facekit.progress import track\nfor _ in track(range(5), 'reading images'):\n    time.sleep(0.5)"
+    write_notebook(tmp_path, code)
+    folder = run_tiny(tmp_path)
+    assert re.search(r"Section 1: reading images, \d of 5, \d s left\n", capsys.readouterr().err)
+    assert "reading images," not in (folder / "tiny.ipynb").read_text()
+
+
+@pytest.mark.parametrize("told", ["", '{"name": "sing', '{"name": "a"}\n', "[]", '{"name": 1, "done": 1, "total": null}'])
+def test_half_written_progress_is_passed_over(tmp_path, told):
+    progress = runner._Progress("tiny", tmp_path / "progress")
+    progress.total, progress.number, progress.heading = 4, 2, "Training"
+    assert progress.describe() == "cell 2 of 4, Training"
+    progress.channel.write_text(told)
+    assert progress.describe() == "cell 2 of 4, Training"
+
+
+def test_the_box_is_put_into_the_first_cell_and_can_be_taken_out(tmp_path, monkeypatch):
+    title = "# Title\n\n<!-- summary -->\n\nThe rest."
+    record = "import os, pathlib\npathlib.Path(os.environ['FACEKIT_RUN_FOLDER'], 'metrics.json').write_text('{}')"
+    write_notebook(tmp_path, record, title=title)
+    monkeypatch.setattr(runner, "read_record", lambda path: SimpleNamespace(path=path))
+    monkeypatch.setattr(runner.tables, "summarise", lambda record: "> The box.")
+    source = nbformat.read(run_tiny(tmp_path) / "tiny.ipynb", as_version=4).cells[0].source
+    assert "> The box." in source and source.startswith("# Title\n\n<!-- summary -->") and source.endswith("\n\nThe rest.")
+    assert strip_summary(source) == title == strip_summary(title)
+
+
+def test_a_folder_that_cannot_be_made_is_one_line(tmp_path):
+    write_notebook(tmp_path)
+    (tmp_path / "reports").write_text("a file")
+    with pytest.raises(FacekitError, match="reports/sample: .*; --out puts reports elsewhere") as caught:
+        run_tiny(tmp_path)
+    assert "\n" not in str(caught.value)

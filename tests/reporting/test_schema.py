@@ -1,0 +1,75 @@
+"""schema.py: one form of metrics.json, written plainly, and refused in one line where it is damaged."""
+
+import json
+import random
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from facekit.errors import DataError
+from facekit.paths import project_root
+from facekit.reporting.schema import dump_json, read_record
+
+
+def test_json_is_sorted_indented_and_plain():
+    record = {"b": np.float32(0.5), "a": [np.int64(3), float("nan"), np.inf, np.bool_(True), None], "ä": np.array([[1, 2]])}
+    assert dump_json(record | {"c": pd.NA, 1: (0.1 + 0.2,)}) == (
+        '{\n  "1": [\n    0.30000000000000004\n  ],\n  "a": [\n    3,\n    null,\n    null,\n    true,\n    null\n  ],\n'
+        '  "b": 0.5,\n  "c": null,\n  "ä": [\n    [\n      1,\n      2\n    ]\n  ]\n}\n'
+    )
+
+
+@pytest.mark.parametrize("path", sorted((project_root() / "reports").glob("laptop/[!.]*/metrics.json")), ids=str)
+def test_committed_runs_are_read_and_written_alike(path):
+    record, content = read_record(path), json.loads(path.read_bytes())
+    assert len(record.metrics) == len(content["metrics"]) > 0
+    assert json.loads(dump_json(record.metrics)) == content["metrics"]
+    assert json.loads(dump_json(record.comparisons)) == content["comparisons"]
+    assert record.data["excluded"]["rows"] == 0 and "set_aside" not in record.data
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"", "EOF"),
+        (b"\xff", "Invalid JSON"),
+        (b"[]", "expected the record of a run"),
+        (b"[" * 99999, "recursion limit"),
+        (b'{"schema": 1}', "task: Field required"),
+    ],
+)
+def test_a_damaged_record_is_one_line(tmp_path, content, told):
+    path = tmp_path / "metrics.json"
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=f"metrics.json.*{told}") as caught:
+        read_record(path)
+    assert "\n" not in str(caught.value)
+    with pytest.raises(DataError, match="no-such.json"):
+        read_record(tmp_path / "no-such.json")
+
+
+def find_committed():
+    return json.loads(next((project_root() / "reports").glob("laptop/smile/metrics.json")).read_bytes())
+
+
+def test_a_later_schema_and_missing_parts_are_refused(tmp_path):
+    path = tmp_path / "metrics.json"
+    for change, told in (({"schema": 2}, "schema 2; expected 1"), ({"run": None}, "with data and run"), ({"data": {}}, "data")):
+        path.write_text(json.dumps(find_committed() | change))
+        with pytest.raises(DataError, match=told):
+            read_record(path)
+
+
+def test_mutated_records_are_read_or_one_of_our_errors(tmp_path):
+    content, draw = json.dumps(find_committed()).encode(), random.Random(0)
+    path = tmp_path / "metrics.json"
+    for _ in range(150):
+        mutated = bytearray(content[: draw.choice([len(content), draw.randrange(len(content))])])
+        for _ in range(draw.randrange(1, 6)):
+            mutated[draw.randrange(len(mutated))] = draw.randrange(256)
+        path.write_bytes(mutated)
+        try:
+            read_record(path)
+        except DataError as error:
+            assert "metrics.json" in str(error)

@@ -1,0 +1,134 @@
+"""tables.py: README.md's table, CLAIMS.md and the box on top of a report say what the runs say."""
+
+import json
+import re
+import subprocess
+import sys
+
+import pytest
+
+from facekit.errors import DataError
+from facekit.evaluation.metric import Metric
+from facekit.paths import project_root
+from facekit.reporting import tables
+from facekit.reporting.claims import Verdict
+from facekit.reporting.schema import Record, dump_json, read_record
+
+RUN = {"started": "", "seconds": {"whole run": 90.0}, "peak_memory_mb": 1, "peak_gpu_memory_mb": None, "machine": {}}
+RUN |= {"versions": {}, "device": "cpu"}
+DATA = {"dataset": "facehack", "digest": {}, "counts": {}, "excluded": {"rows": 0, "reasons": {}, "first": []}, "audit": {}}
+REMARK = "MobileNet at 128 pixels; not mirrored"
+
+
+def make_record(kind="photographs", profile="laptop", **changes):
+    """Return a run of smile with the words that older runs hold."""
+    metrics = [
+        Metric("test/cascade/accuracy", 0.83, (0.81, 0.85), 1611, 0.7),
+        Metric("test/stage1/accuracy", 0.84, (0.82, 0.86), 1611, 0.7),
+    ]
+    published = [
+        Verdict("combined-accuracy", 0.79, "test/cascade/accuracy", "above", f"the published figure was chosen; {REMARK}"),
+        Verdict("stage-1-last", 0.83, "test/stage1/accuracy", "within", f"in training mode, with flips; {REMARK}"),
+        Verdict("stage-2-last", 0.71, None, "not comparable", "not measured in this run"),
+    ]
+    values = {"metrics": metrics, "published": published, "data": DATA | {"kind": kind}, "run": RUN} | changes
+    return Record("smile", profile, "Can a cascade tell smiles?", {}, **values)
+
+
+@pytest.fixture
+def project(tmp_path):
+    for kind, profile in (("synthetic", "sample"), ("photographs", "laptop")):
+        folder = tmp_path / "reports" / profile / "smile"
+        folder.mkdir(parents=True)
+        (folder / "metrics.json").write_text(dump_json(vars(make_record(kind, profile))))
+    (tmp_path / "README.md").write_text(f"# Title\n\n{tables.BEGIN}\nold\n{tables.END}\n\nThe end.\n")
+    return tmp_path
+
+
+def test_tables_are_checked_and_written_from_metrics_by_the_rules_of_today(project):
+    files = [project / "README.md", project / "reports" / "CLAIMS.md"]
+    assert tables.write_tables(project, check=True) == files
+    assert "old" in files[0].read_text() and not files[1].exists()
+    assert tables.write_tables(project) == files
+    readme, page = (path.read_text() for path in files)
+    row = "| [smile](reports/laptop/smile/smile.ipynb) | Can a cascade of two classifiers tell a positive from a negative "
+    row += "smile, and both from none? | test/cascade/accuracy | 79.21% | 83.00% [81.00%, 85.00%] | real photographs | above |"
+    assert row in readme and readme.count("| [") == 1
+    assert readme.startswith("# Title\n") and readme.endswith("\n\nThe end.\n") and "old" not in readme
+    assert "| Test accuracy of both stages together | 79.21% | 83.00% [81.00%, 85.00%] | 1,611 | above | 1, 2, 3 |" in page
+    assert "1. the published value was chosen on the test set\n2. MobileNet at 128 pixels\n3. not mirrored\n" in page
+    assert page.count("MobileNet at 128 pixels") == page.count("chosen on the test set") == 1  # each reason once
+    assert "- not measured in this run: Stage 2, positive against negative smile, best test accuracy of" in page
+    assert tables.write_tables(project, check=True) == []
+
+
+def test_a_readme_without_its_place_is_refused(project):
+    (project / "README.md").write_text(tables.END + tables.BEGIN)
+    with pytest.raises(DataError, match="README.md: no place for the table"):
+        tables.write_tables(project)
+    (project / "README.md").unlink()
+    with pytest.raises(DataError, match="README.md: no place for the table"):
+        tables.write_tables(project)
+    assert not (project / "reports" / "CLAIMS.md").exists()
+
+
+def test_without_a_run_the_table_says_so(tmp_path):
+    (tmp_path / "README.md").write_text(f"{tables.BEGIN}{tables.END}")
+    (tmp_path / "reports").mkdir()
+    tables.write_tables(tmp_path)
+    assert "No run is there yet." in (tmp_path / "README.md").read_text()
+
+
+def test_a_damaged_run_is_named(project):
+    (project / "reports" / "laptop" / "smile" / "metrics.json").write_text(json.dumps([]))
+    with pytest.raises(DataError, match="laptop/smile/metrics.json"):
+        tables.write_tables(project)
+
+
+def test_the_box_has_question_answer_values_and_time():
+    assert tables.summarise(make_record()) == (
+        "> **Question.** Can a cascade tell smiles?\n>\n"
+        "> **Answer.** `test/cascade/accuracy` is **83.0% [81.0%, 85.0%]** on 1,611 images, significantly better than the "
+        "majority-class baseline (70.0%). The report's value is 79.0%: above.\n>\n"
+        "> | Published | Ours, 95 % interval | Baseline | Profile, data | Time |\n"
+        "> | --- | --- | --- | --- | --- |\n"
+        "> | 79.0% | 83.0% [81.0%, 85.0%] | 70.0% | laptop, real photographs | 1.5 min |"
+    )
+
+
+@pytest.mark.parametrize(
+    ("metric", "told"),
+    [
+        (
+            Metric("test/cascade/accuracy", 0.71, (0.69, 0.73), 90, 0.7),
+            "not shown to be better than the majority-class baseline",
+        ),
+        (Metric("test/cascade/accuracy", 0.71, (0.69, 0.73), 90), "on 90 images. The report's"),
+        (Metric("test/cascade/accuracy", None, None, 90), "**Question.** Can a cascade tell smiles?"),
+        (Metric("test/other", 0.71, None, 90), "**Question.** Can a cascade tell smiles?"),
+    ],
+)
+def test_the_box_of_other_headlines(metric, told):
+    assert told in tables.summarise(make_record(metrics=[metric]))
+
+
+def test_the_box_of_a_number_predicts_the_mean():
+    metric = Metric("test/alone/popularity/r2", 0.3, (0.2, 0.4), 90, 0.0)
+    record = make_record("synthetic", "sample", metrics=[metric], published=[])
+    record.task = "selfie-auxiliary"
+    assert "**0.300 [0.200, 0.400]** on 90 images, significantly better than predicting the mean" in tables.summarise(record)
+
+
+def test_the_committed_tables_are_what_the_committed_runs_say():
+    done = subprocess.run(
+        [sys.executable, "-m", "facekit.reporting.tables", "--check"], capture_output=True, text=True, cwd=project_root()
+    )
+    listed = subprocess.run(["git", "status", "--porcelain", "reports"], capture_output=True, text=True, cwd=project_root())
+    if re.search("metrics.json", listed.stdout):
+        pytest.skip("runs of your own may differ in a digit")
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout
+
+
+def test_every_committed_run_has_a_box():
+    for path in (project_root() / "reports").glob("laptop/[!.]*/metrics.json"):
+        assert tables.summarise(read_record(path)).startswith("> **Question.** ")
