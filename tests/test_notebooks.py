@@ -159,7 +159,7 @@ def test_age_on_real_photos_shows_no_face_and_writes_the_contest_file(shared, tm
 
 def test_gender_on_real_tables_repeats_the_report_and_shows_no_face(shared, tmp_path):
     settings = ONE_STEP["gender"] | {"data": str(shared / "data" / "celeba"), "weights": "none"}
-    settings |= {"alpha": 0.25, "own_photos": str(shared / "data" / "selfies")}
+    settings |= {"side_weights": "none", "networks": 1, "alpha": 0.25, "own_photos": str(shared / "data" / "selfies")}
     folder = runner.run("gender", "laptop", settings, out=tmp_path, strict=True)
     record = read_metrics(folder)
     assert record["data"]["kind"] == "photographs"

@@ -32,7 +32,7 @@ class Metric:
         return _format(self.value, self.interval, form or ".3f")
 
     def __float__(self) -> float:
-        return np.nan if self.value is None else self.value
+        return float(np.nan if self.value is None else self.value)
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Comparison:
         return _format(self.difference, self.interval, "+" + (form or ".3f").lstrip("+"))
 
     def __float__(self) -> float:
-        return self.difference
+        return float(self.difference)
 
 
 class Column(NamedTuple):
