@@ -18,6 +18,7 @@ from facekit.predict import shrink
 from facekit.reporting.parameters import list_tasks
 
 HOST, CONNECTIONS, LARGEST = "127.0.0.1", 64, "20mb"  # a photo of 50 megapixels stays below
+PORTS = "a free one of 1024 to 65535, or 0"
 INTRODUCTION = """# Predict your own photo
 The photo stays on this computer and is deleted when the demo ends. Ask before you take somebody else's.
 Grad-CAM shows where a network looked, not why: brighter = more influence."""
@@ -65,10 +66,8 @@ def build_app(runs: Sequence[Predictor]):
             for name in run.outputs:
                 with gradio.Row():
                     with gradio.Column():
-                        shown += [
-                            gradio.Textbox(label=name),
-                            gradio.Label(show_label=False, show_heading=False, num_top_classes=8),
-                        ]
+                        shown.append(gradio.Textbox(label=name))
+                        shown.append(gradio.Label(show_label=False, show_heading=False, num_top_classes=8))
                     shown.append(gradio.Image(label=f"Grad-CAM: {name}", format="jpeg", height=256, buttons=[]))
         photo.change(predict, photo, shown, api_visibility="private")
     app = FastAPI(openapi_url=None)
@@ -77,14 +76,9 @@ def build_app(runs: Sequence[Predictor]):
 
 
 def run_demo(given: Sequence[str] = (), port: int = 8000) -> None:
-    """Serve the page of `load_runs` on this computer alone, at `port` (0: any free one), until Ctrl-C.
-
-    Raises:
-        FacekitError: Gradio is not installed, no run has a model, or the port is taken.
-    """
-    expected = "a free one of 1024 to 65535, or 0"
+    """Serve the page of `load_runs` on this computer alone, at `port` (0: any free one), until Ctrl-C."""
     if not 0 <= port <= 65535:
-        raise ParameterError(f"port {port}", expected=expected)
+        raise ParameterError(f"port {port}", expected=PORTS)
     with tempfile.TemporaryDirectory(prefix="facekit-demo-") as folder:
         # Read when Gradio is imported: where it keeps uploads, and that it asks nothing from elsewhere.
         os.environ |= {"GRADIO_TEMP_DIR": folder, "GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_OFFLINE": "1"}
@@ -95,7 +89,7 @@ def run_demo(given: Sequence[str] = (), port: int = 8000) -> None:
         except ImportError as error:
             raise FacekitError(f"the demo needs {error.name}", hint="make demo, which installs requirements-demo.txt") from None
         except OSError as error:
-            raise ParameterError(f"port {port}: {error.strerror}", expected=expected) from None
+            raise ParameterError(f"port {port}: {error.strerror}", expected=PORTS) from None
         with listener:
             app = build_app(load_runs(given))
             print(f"http://{HOST}:{listener.getsockname()[1]}/ (Ctrl-C ends it)", flush=True)

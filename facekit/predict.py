@@ -4,7 +4,6 @@ A photo that cannot be read is named and the others are answered; photos are rea
 """
 
 import base64
-import mimetypes
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -14,14 +13,13 @@ import cv2
 import numpy as np
 import pandas as pd
 
-from facekit.data.images import read_image, resize_image
-from facekit.data.tables import IMAGE_SUFFIXES, list_files
+from facekit.data.images import list_images, read_image, resize_image
 from facekit.errors import DataError, ImageError, ParameterError
 from facekit.evaluation import queries
 from facekit.models import gradcam
 from facekit.models.saved import Answer, Predictor, find_run
 from facekit.paths import write_text
-from facekit.progress import Progress
+from facekit.progress import track
 from facekit.reporting.site import render
 
 BATCH, LONGEST = 8, 256  # photos at a time, and pixels of a photo on the page
@@ -30,20 +28,12 @@ BATCH, LONGEST = 8, 256  # photos at a time, and pixels of a photo on the page
 def predict_photos(
     given: Sequence[str], run: str, *, csv: Path | None = None, html: Path | None = None, where: str = ""
 ) -> int:
-    """Predict photos, show the predictions as a table, and write them where that is asked for.
+    """Predict photos, show and write the predictions, and return the exit status: 1 where a photo could not be read.
 
     Args:
         given: files, and folders whose images are taken.
-        run: see find_run.
         csv: table to write: path, score (of a query), y_pred, and y_prob for each class.
-        html: page to write.
         where: a query, see evaluation.queries; only photos that match are shown, best first.
-
-    Returns:
-        The exit status: 1 where a photo could not be read.
-
-    Raises:
-        FacekitError: no run, not a query, no photo that can be read, or no place for a file.
     """
     for path, suffix in ((csv, ".csv"), (html, ".html")):
         if path and (path.suffix.lower() != suffix or not path.parent.is_dir()):  # before minutes are spent
@@ -52,13 +42,15 @@ def predict_photos(
     for paths, photos in _read_batches(given, problems):
         total += len(photos)
         answers = predictor.predict(photos)
-        matches, scores = search(where, answers)
+        values = {name: each.values[:, k] for each in answers for k, name in enumerate(each.classes or [each.name])}
+        decided = {name: each.decided[:, k] for each in answers for k, name in enumerate(each.classes)}
+        matches, scores = queries.answer(where, values, decided) if where else [np.ones(len(photos))] * 2
         kept = np.flatnonzero(matches)
-        cards = draw_cards(predictor, [photos[n] for n in kept]) if html and len(kept) else [[]] * len(kept)
+        cards = _draw_cards(predictor, [photos[n] for n in kept]) if html and len(kept) else [[]] * len(kept)
         for n, card in zip(kept, cards, strict=True):
             row = {"path": paths[n], "name": Path(paths[n]).name, "score": scores[n], "values": _tabulate(answers, n)}
             row["texts"] = {answer.name: answer.describe(n) for answer in answers}
-            rows.append(row | {"image": embed(shrink(photos[n])) if html else "", "answers": card})
+            rows.append(row | {"image": _embed(shrink(photos[n])) if html else "", "answers": card})
     for problem in problems:
         print(f"facekit: skipped {problem}", file=sys.stderr)
     if not total:
@@ -69,8 +61,7 @@ def predict_photos(
         table = [{"path": row["path"]} | ({"score": row["score"]} if where else {}) | row["values"] for row in rows]
         write_text(csv, pd.DataFrame(table).to_csv(index=False, float_format="%.6f", lineterminator="\n"))
     if html:
-        page = render("predict.html.j2", title=title, note=predictor.note, rows=rows, problems=problems, where=where)
-        write_text(html, page)
+        write_text(html, render("predict.html.j2", title=title, note=predictor.note, rows=rows, problems=problems, where=where))
     _print_table(title, predictor.note, rows, bool(where))
     return int(bool(problems))
 
@@ -80,51 +71,35 @@ def _read_batches(given: Sequence[str], problems: list[str]) -> Iterator[tuple[l
     paths = []
     for word in map(Path, given):
         try:
-            names = [name for name in list_files(word)[0] if _is_image(name)] if word.is_dir() else [None]
-            paths += [word / name if name else word for name in names]
-            problems += [] if names else [f"{word}: a folder without images"]
+            paths += [word / name for name in list_images(word)] if word.is_dir() else [word]
         except DataError as error:
             problems.append(str(error))
-    with Progress("predicting", len(paths), "photo") as progress:
-        for start in range(0, len(paths), BATCH):
-            names, photos = [], []
-            for path in paths[start : start + BATCH]:
-                try:
-                    photos.append(read_image(path))
-                    names.append(os.fsencode(path).decode("utf-8", "backslashreplace"))
-                except (DataError, OSError) as error:
-                    problems.append(str(error))
-            if photos:
-                yield names, photos
-            progress.update(len(photos))
+    paths = list(dict.fromkeys(paths))
+    for start in track(range(0, len(paths), BATCH), "predicting"):
+        names, photos = [], []
+        for path in paths[start : start + BATCH]:
+            try:
+                photos.append(read_image(path))
+                names.append(os.fsencode(path).decode("utf-8", "backslashreplace"))
+            except (DataError, OSError) as error:
+                problems.append(str(error))
+        if photos:
+            yield names, photos
 
 
-def _is_image(name: str) -> bool:
-    """Whether anybody would call a file an image; one that cannot be read, such as HEIC, is then named."""
-    return name.lower().endswith(IMAGE_SUFFIXES) or (mimetypes.guess_type(name)[0] or "").startswith("image/")
-
-
-def search(where: str, answers: Sequence[Answer]) -> tuple[np.ndarray, np.ndarray]:
-    """Return which photos match a query, and their scores; all of them where it is empty."""
-    values = {name: answer.values[:, k] for answer in answers for k, name in enumerate(answer.classes or [answer.name])}
-    decided = {name: answer.decided[:, k] for answer in answers for k, name in enumerate(answer.classes)}
-    n = len(answers[0].values)
-    return queries.answer(where, values, decided) if where else (np.ones(n, bool), np.ones(n))
-
-
-def draw_cards(predictor: Predictor, photos: Sequence[np.ndarray]) -> list[list[dict]]:
+def _draw_cards(predictor: Predictor, photos: Sequence[np.ndarray]) -> list[list[dict]]:
     """Return for each photo a dict per output: name, text, map (Grad-CAM), explained, and bars (name, p, predicted)."""
     cards = [[] for _ in photos]
     for answer in predictor.predict(photos, explain=True):
         for n, (photo, card) in enumerate(zip(photos, cards, strict=True)):
             bars = list(zip(answer.classes, answer.values[n], answer.decided[n], strict=False))
-            shown = embed(gradcam.overlay(shrink(photo), answer.maps[n]))
+            shown = _embed(gradcam.overlay(shrink(photo), answer.maps[n]))
             text = f"{answer.decided[n].sum()} of {len(bars)} labels" if len(bars) > 5 else answer.describe(n)
             card.append({"name": answer.name, "text": text, "map": shown, "explained": answer.explained[n], "bars": bars})
     return cards
 
 
-def embed(image: np.ndarray) -> str:
+def _embed(image: np.ndarray) -> str:
     """Return an image, uint8 RGB, as an address that holds it, without what a camera writes into a file."""
     _, code = cv2.imencode(".jpg", image[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, 85])
     return "data:image/jpeg;base64," + base64.b64encode(code).decode("ascii")
@@ -138,10 +113,10 @@ def shrink(photo: np.ndarray) -> np.ndarray:
 
 def _tabulate(answers: Sequence[Answer], row: int) -> dict:
     """Return one photo's columns, named as in a run's predictions.csv."""
-    columns, several = {}, len(answers) > 1
+    columns = {}
     for answer in answers:
         found = ", ".join(name for name, yes in zip(answer.classes, answer.decided[row], strict=False) if yes)
-        columns[f"y_pred_{answer.name}" if several else "y_pred"] = found if answer.classes else answer.values[row, 0]
+        columns[f"y_pred_{answer.name}" if answers[1:] else "y_pred"] = found if answer.classes else answer.values[row, 0]
     for answer in answers:
         for name, value in zip(answer.classes, answer.values[row], strict=False):
             columns[f"y_prob_{name}" if f"y_prob_{name}" not in columns else f"y_prob_{answer.name}_{name}"] = value
@@ -153,9 +128,8 @@ def _print_table(title: str, note: str, rows: Sequence[dict], scored: bool) -> N
     from rich.table import Table
     from rich.text import Text
 
-    heads = ["photo", *(["score"] if scored else []), *(rows[0]["texts"] if rows else [])]
     table = Table(title=Text(title), caption=Text(note), caption_justify="left")
-    for head in heads:
+    for head in ["photo", *(["score"] if scored else []), *(rows[0]["texts"] if rows else [])]:
         table.add_column(Text(head), overflow="fold")
     shown = "name" if len({Path(row["path"]).parent for row in rows}) == 1 else "path"
     for row in rows:

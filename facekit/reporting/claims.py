@@ -1,7 +1,4 @@
-"""What the reports claim, from reports/published.yaml, and how our values compare; `make table` writes both into tables.
-
-The verdict follows one rule (`judge`), so that no notebook gives it by mood.
-"""
+"""What the reports claim, from reports/published.yaml, and how our values compare: one rule for all, `judge`."""
 
 import contextlib
 from collections.abc import Sequence
@@ -11,12 +8,12 @@ from pathlib import Path
 from typing import Literal
 
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict
 
-from facekit.errors import DataError, FacekitError, ParameterError
+from facekit.errors import FacekitError, ParameterError
 from facekit.evaluation.metric import LOWER_IS_BETTER, Comparison, Metric
 from facekit.paths import project_root
-from facekit.reporting.parameters import read_profile, read_yaml
+from facekit.reporting.parameters import read_profile, read_yaml, validate
 
 KINDS = {"photographs": "real photographs", "planted": "semi-synthetic popularity", "synthetic": "synthetic images"}
 COUNTS = ("attributes", "batches", "classes", "components", "epochs", "images", "layers", "parameters", "steps")
@@ -26,7 +23,6 @@ class Claim(BaseModel):
     """One claim of a report; the head of published.yaml describes the fields."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
     id: str
     kind: Literal["value", "claim", "setting"]
     text: str
@@ -41,19 +37,6 @@ class Claim(BaseModel):
     comparable: bool = True
     report_error: bool = False
 
-    @model_validator(mode="after")
-    def check(self) -> "Claim":
-        """Refuse a claim that cannot be judged and does not say why."""
-        if self.kind == "value" and (self.value is None or self.unit is None):
-            raise ValueError("a value needs value and unit")
-        if self.kind == "setting" and self.reproduced:
-            raise ValueError("a setting is used, not reproduced")
-        if self.kind != "setting" and not self.why and (self.reproduced is None or not self.comparable or self.report_error):
-            raise ValueError("what is not reproduced, not comparable or a report error needs a why")
-        if self.reproduced and self.value is None and not self.is_difference:
-            raise ValueError("without a value only a comparison (A minus B: METRIC) can be judged")
-        return self
-
     @property
     def is_difference(self) -> bool:
         """Whether the claim says that one model beats another."""
@@ -64,7 +47,6 @@ class Experiment(BaseModel):
     """One experiment of a report: its question and its claims."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-
     question: str
     claims: tuple[Claim, ...]
 
@@ -82,23 +64,11 @@ class Verdict:
 
 @cache
 def read_register(path: Path | None = None) -> dict[str, Experiment]:
-    """Return every experiment by its name, in the order of published.yaml (or of another file at `path`).
-
-    Raises:
-        DataError: a field that is missing, unknown or of the wrong type, or an id given twice.
-    """
+    """Return every experiment by its name, in the order of published.yaml (or of another file at `path`)."""
     path, experiments = path or project_root() / "reports" / "published.yaml", {}
     for tasks in read_yaml(path).values():
         for task, content in tasks.items() if isinstance(tasks, dict) else [("", tasks)]:
-            try:
-                experiments[task] = Experiment.model_validate(content)
-            except ValidationError as error:
-                first = error.errors()[0]
-                place = ".".join(map(str, first["loc"]))
-                raise DataError(f"{path.name}, {task}, {place}: {first['input']!r:.200}", expected=first["msg"]) from None
-            ids = [claim.id for claim in experiments[task].claims]
-            if twice := sorted({name for name in ids if ids.count(name) > 1}):
-                raise DataError(f"{path.name}, {task}: id {twice[0]} is given twice", hint="rename one of the two")
+            experiments[task] = validate(Experiment.model_validate, content, f"{path.name}, {task}, ")
     return experiments
 
 
@@ -119,18 +89,15 @@ def index_values(metrics: Sequence[Metric], comparisons: Sequence[Comparison]) -
 
 
 def judge(claim: Claim, measured: Metric | None, *, kind: str, remark: str = "") -> tuple[str | None, str]:
-    """Compare one of our values with a claim.
+    """Return the verdict on a claim, and what to know with it.
+
+    `above` / `below`: our whole interval is better / worse than the published value (mirrored for losses), `within`: it
+    contains it; for a difference the same against 0. A count is `equal` or `differs`. `report error`, `not comparable`, or
+    None: a value without an interval.
 
     Args:
-        claim: what the report says.
-        measured: our value, or None.
         kind: of our data: photographs, synthetic or planted.
         remark: how our method differs from the report's: network, start, size, ensemble, flips.
-
-    Returns:
-        The verdict, and what to know with it. `above` / `below`: our whole interval is better / worse than the published
-        value (mirrored for losses), `within`: it contains it; for a difference the same against 0. A count is `equal` or
-        `differs`. `report error`, `not comparable`, or None: a value without an interval.
 
     >>> claim = Claim(id="c", kind="value", text="t", value=0.79, unit="share", reproduced="test/accuracy")
     >>> judge(claim, Metric("test/accuracy", 0.83, (0.81, 0.85), 1611), kind="photographs", remark="at 64 pixels")
@@ -169,23 +136,24 @@ def judge(claim: Claim, measured: Metric | None, *, kind: str, remark: str = "")
 def judge_all(task: str, values: dict[str, Metric], *, kind: str, remark: str = "") -> list[Verdict]:
     """Judge every claim of an experiment but its settings, by what a run measured (`index_values`)."""
     verdicts = []
-    for claim in read_experiment(task).claims:
-        if claim.kind != "setting":
-            verdict, why = judge(claim, values.get(claim.reproduced), kind=kind, remark=remark)
-            reproduced = claim.reproduced if claim.reproduced in values else None
-            verdicts.append(Verdict(claim.id, claim.value, reproduced, verdict, why or None))
+    for claim in [claim for claim in read_experiment(task).claims if claim.kind != "setting"]:
+        verdict, why = judge(claim, values.get(claim.reproduced), kind=kind, remark=remark)
+        reproduced = claim.reproduced if claim.reproduced in values else None
+        verdicts.append(Verdict(claim.id, claim.value, reproduced, verdict, why or None))
     return verdicts
 
 
 def tabulate(task: str, verdicts: Sequence[Verdict], values: dict[str, Metric]) -> pd.DataFrame:
     """Return verdicts in words: text columns claim, published, ours (value and 95 % interval), n, verdict, why."""
-    claims = {claim.id: claim for claim in read_experiment(task).claims}
-    rows = []
+    claims, rows = {claim.id: claim for claim in read_experiment(task).claims}, []
     for row in verdicts:
         claim, measured = claims[row.claim], values.get(row.reproduced)
-        n = f"{measured.n:,}" if measured else ""
-        ours = format_measured(measured, claim.unit)
-        rows.append((claim.text, format_value(row.value, claim.unit), ours, n, row.verdict or "no verdict", row.why or ""))
+        found = (
+            format_value(row.value, claim.unit),
+            format_measured(measured, claim.unit),
+            f"{measured.n:,}" if measured else "",
+        )
+        rows.append((claim.text, *found, row.verdict or "no verdict", row.why or ""))
     return pd.DataFrame(rows, columns=["claim", "published", "ours", "n", "verdict", "why"])
 
 
@@ -212,6 +180,6 @@ def format_measured(measured: Metric | None, unit: str | None = None) -> str:
 def find_headline(record) -> Metric | None:
     """Return a run's headline, the metric of the first `expected` row of its profile; None where there is none."""
     with contextlib.suppress(FacekitError):
-        expected = read_profile(record.task, record.profile).expected
-        return next((metric for metric in record.metrics if expected and metric.name == expected[0].metric), None)
+        names = [row.metric for row in read_profile(record.task, record.profile).expected[:1]]
+        return next((metric for metric in record.metrics if metric.name in names), None)
     return None

@@ -9,7 +9,7 @@ import json
 import math
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,6 @@ TYPES = {bool: "true or false", int: "a whole number", float: "a number", str: "
 # papermill's own inspector drops a line with a second equals sign, so none is allowed, not even in the help.
 LINE = re.compile(r"([a-z_]\w*) = ([^=#]+?)  # ([^=]+?)(?: ([\[(]\S*\.\.\S*[\])]|\[[^\[\]=]+\]))?")
 RANGE = re.compile(r"([\[(])(-?\d[\d.]*?)?\.\.(-?[\d.]+)?([\])])")
-DEEPEST = 8  # lists and mappings in one another in a YAML file of ours; they need five
 
 
 @dataclass(frozen=True)
@@ -40,14 +39,7 @@ class Parameter:
     allowed: str = ""
 
     def check(self, value: Any, where: str) -> Any:
-        """Return `value` in the default's type; text is read as that type, as command line and YAML files give it.
-
-        Args:
-            value: a value, or its text; a list also as `96,80` or `[96, 80]`.
-            where: what gave the value, for the error.
-
-        Raises:
-            ParameterError: another type, out of range, or none of the choices.
+        """Return a value, or its text, in the default's type; ParameterError, which says `where`, if it is not allowed.
 
         >>> Parameter("epochs", 6, "epochs", "[1..]").check("010", "settings")
         10
@@ -55,12 +47,11 @@ class Parameter:
         kind, member = type(self.default), type(self.default[0]) if isinstance(self.default, list) else None
         wanted = f"a list, each {TYPES[member]}" if member else TYPES[kind]
         try:
-            if kind is not list:
+            if member is None:
                 return self._convert(value, kind)
-            if isinstance(value, str):
-                value = [
-                    part.strip(" '\"") for part in value.strip().removeprefix("[").removesuffix("]").split(",") if part.strip()
-                ]
+            if isinstance(value, str):  # 96,80 or [96, 80]
+                words = value.strip().removeprefix("[").removesuffix("]").split(",")
+                value = [word.strip(" '\"") for word in words if word.strip()]
             return [self._convert(item, member) for item in TypeAdapter(list).validate_python(value)]
         except ValueError:  # pydantic's ValidationError is one
             expected = " ".join(filter(None, (wanted, self.allowed, f"for {self.help}, such as {self.default!r}")))
@@ -83,7 +74,6 @@ class Expected(BaseModel):
     """What a profile's run should reach; null where it was never measured. Minutes are shown, not checked."""
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
-
     metric: str
     value: float | None
     low: float | None
@@ -99,7 +89,6 @@ class Profile(BaseModel):
     """One profile of one experiment: what differs from the notebook's defaults, and what to expect."""
 
     model_config = ConfigDict(extra="forbid")
-
     parameters: dict[str, Any]
     expected: list[Expected]
 
@@ -130,73 +119,58 @@ def read_parameters(task: str) -> dict[str, Parameter]:
     path = find_notebook(task)
     try:
         cells = json.loads(path.read_bytes())["cells"]
-        found = ["".join(cell["source"]) for cell in cells if "parameters" in cell["metadata"].get("tags", [])]
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise ParameterError(f"{path}: {type(error).__name__}", expected="a Jupyter notebook") from None
-    if len(found) != 1:
-        raise ParameterError(f"{path.name}: {len(found)} cells tagged parameters", expected="exactly one")
-    lines = [line for line in found[0].splitlines() if line.strip() and not line.startswith("#")]
-    parameters = [_read_line(line, f"{path.name}: {line}") for line in lines]
-    names = [parameter.name for parameter in parameters]
-    if twice := [name for name in names if names.count(name) > 1]:
-        raise ParameterError(f"{path.name}: parameter {twice[0]} is given twice", expected="one line per parameter")
-    return dict(zip(names, parameters, strict=True))
+        (text,) = ["".join(cell["source"]) for cell in cells if "parameters" in cell["metadata"].get("tags", [])]
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        raise ParameterError(str(path), expected="a Jupyter notebook with one cell tagged parameters") from None
+    found = {}
+    for line in text.splitlines():
+        try:
+            name, value, description, allowed = LINE.fullmatch(line.rstrip()).groups(default="")
+            found[name] = Parameter(name, ast.literal_eval(value), description, allowed)
+            found[name].check(found[name].default, "")
+        except (AttributeError, ValueError, SyntaxError, KeyError, IndexError, RecursionError, MemoryError, ParameterError):
+            expected = "name = value  # help [range], with one equals sign, and True, a number, text or a list of those"
+            raise ParameterError(f"{path.name}: {line}", expected=expected) from None
+    return found
 
 
-def _read_line(line: str, where: str) -> Parameter:
+def validate(read: Callable[[Any], Any], content: Any, where: str) -> Any:
+    """Return what a method of pydantic makes of `content`; DataError that begins with `where` and names the first fault."""
     try:
-        name, value, description, allowed = LINE.fullmatch(line.rstrip()).groups(default="")
-        parameter = Parameter(name, ast.literal_eval(value), description, allowed)
-        parameter.check(parameter.default, where)
-    except (AttributeError, ValueError, SyntaxError, KeyError, IndexError, RecursionError, MemoryError):
-        expected = "name = value  # help [range], with one equals sign, and True, a number, text or a list of those"
-        raise ParameterError(where, expected=expected) from None
-    return parameter
+        return read(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        raise DataError(f"{where}{place}: {first['input']!r:.80}", expected=first["msg"]) from None
 
 
 def read_profile(task: str, profile: str) -> Profile:
     """Return one profile of notebooks/parameters/<task>.yaml; its values are text until `merge` checks them.
 
     Raises:
-        ParameterError: an unknown profile, or a file that does not hold what a profile needs.
+        FacekitError: an unknown profile, or a file that does not hold what a profile needs.
     """
     if profile not in PROFILES:
         raise ParameterError(f"unknown profile {profile!r}", expected=f"one of {', '.join(PROFILES)}")
     path = notebooks_folder() / "parameters" / f"{task}.yaml"
-    content = read_yaml(path)
-    if sorted(content) != sorted(PROFILES):
+    if sorted(content := read_yaml(path)) != sorted(PROFILES):
         raise ParameterError(f"{path.name}: {', '.join(map(str, content))}", expected=f"just {', '.join(PROFILES)}")
-    try:
-        return Profile.model_validate(content[profile])
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, (profile, *first["loc"])))
-        raise ParameterError(f"{path.name}: {place}: {first['input']!r:.80}", expected=first["msg"]) from None
+    return validate(Profile.model_validate, content[profile], f"{path.name}: {profile}.")
 
 
 class _Loader(yaml.BaseLoader):
     """Every value is text, so that 010, 1:30, no and 2026-01-01 are what is written; only null is nothing."""
 
 
-_Loader.add_implicit_resolver("tag:yaml.org,2002:null", re.compile(r"(?:~|null|)\Z"), ["~", "n", ""])
+_Loader.add_implicit_resolver("tag:yaml.org,2002:null", re.compile(r"(?:~|null)\Z"), ["~", "n", ""])
 _Loader.add_constructor("tag:yaml.org,2002:null", lambda loader, node: None)
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """Return a YAML file of ours, a mapping of text, lists and mappings.
-
-    Raises:
-        DataError: missing, damaged, nested too deeply, or with tags, anchors or aliases.
-    """
+    """Return a YAML file of ours, a mapping of text, lists and mappings; DataError where it is missing or damaged."""
     try:
-        text, depth = path.read_text(encoding="utf-8"), 0
-        for event in yaml.parse(text, Loader=yaml.BaseLoader):  # which is not recursive, unlike load
-            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-            if depth > DEEPEST or getattr(event, "tag", None) or getattr(event, "anchor", None):
-                expected = "plain YAML without tags, anchors and deep nesting"
-                raise DataError(f"{path} line {event.start_mark.line + 1}", expected=expected)
-        content = yaml.load(text, _Loader)
-    except (yaml.YAMLError, UnicodeDecodeError, OSError, TypeError) as error:
+        content = yaml.load(path.read_text(encoding="utf-8"), _Loader)
+    except (yaml.YAMLError, UnicodeDecodeError, OSError, TypeError, RecursionError) as error:
         raise DataError(f"{path}: {error}", expected="a YAML file") from None
     if not isinstance(content, dict):
         raise DataError(f"{path}: {type(content).__name__}", expected="a mapping")
@@ -207,12 +181,10 @@ def merge(task: str, profile: str, settings: dict[str, Any] | Sequence[str] = ()
     """Return every parameter of a run: the notebook's defaults, then the profile, then the settings.
 
     Args:
-        task: the experiment's name.
-        profile: sample, laptop, report or full; the parameter `profile` is set to it.
         settings: name to value, or `name=value` words; their paths start at the working folder.
 
     Raises:
-        ParameterError: an unknown task, profile or name, a wrong type, out of range, or a path that does not exist.
+        FacekitError: an unknown task, profile or name, a wrong type, out of range, or a path that does not exist.
     """
     known, given = read_parameters(task), settings
     if not isinstance(settings, dict):
@@ -227,46 +199,30 @@ def merge(task: str, profile: str, settings: dict[str, Any] | Sequence[str] = ()
             raise ParameterError(f"{where}: unknown parameter {unknown[0]!r}", expected=f"one of {', '.join(known)}")
         values |= {name: known[name].check(value, where) for name, value in chosen.items()}
     values |= {"profile": profile} if "profile" in known else {}
-    for name in values:
-        if name.endswith(PATHS) and isinstance(values[name], str):
-            if name in given and values[name] not in WEIGHTS_WORDS and not values[name].startswith("run:"):
-                values[name] = _relate(values[name])
-            _check_path(name, values[name])
+    for name in [name for name in values if name.endswith(PATHS) and isinstance(values[name], str)]:
+        if name in given and values[name] not in WEIGHTS_WORDS and not values[name].startswith((f"{CACHE}/", "run:")):
+            # It starts at the project's root, so that no report shows a user's folder.
+            values[name] = Path(os.path.relpath(Path(values[name]).expanduser(), project_root())).as_posix()
+        _check_path(name, values[name])
     return values
 
 
 def collect(task: str, namespace: dict[str, Any]) -> dict[str, Any]:
-    """Return a notebook's parameters, checked, as they are while it runs.
-
-    Args:
-        task: the experiment's name.
-        namespace: the notebook's globals().
-
-    Raises:
-        ParameterError: one is missing, of another type or out of range.
-    """
+    """Return a notebook's parameters as they are in its globals(); ParameterError where one is missing or not allowed."""
     known = read_parameters(task)
     if missing := [name for name in known if name not in namespace]:
         raise ParameterError(f"notebook {task}: no {missing[0]}", hint="run the parameters cell")
     return {name: parameter.check(namespace[name], f"notebook {task}") for name, parameter in known.items()}
 
 
-def _relate(text: str) -> str:
-    """Return a path of the command line as one that starts at the project's root, so that no report shows a user's folder."""
-    path = Path(text).expanduser()
-    return text if path.parts[:1] == (CACHE,) else Path(os.path.relpath(path, project_root())).as_posix()
-
-
 def _check_path(name: str, value: str) -> None:
     """Refuse weights, data and own photos that are not there, which a run would otherwise meet after an hour."""
+    there, expected = resolve(value).is_dir() if value else name != "data", "a folder"
+    hint = "run `make sample`" if value.startswith(f"{CACHE}/data/sample") else "see `facekit data list`"
     if name.endswith("weights"):
-        expected, hint = "imagenet, none, sample, run:PROFILE/TASK of a finished run, or a file", ""
+        there, hint = value in WEIGHTS_WORDS or resolve(value).is_file(), ""
+        expected = "imagenet, none, sample, run:PROFILE/TASK of a finished run, or a file"
         if run := re.fullmatch(r"run:([\w-]+)/([\w-]+)", value):
             there, hint = (project_root() / "reports" / run[1] / run[2] / "model").is_dir(), f"make {run[2]} PROFILE={run[1]}"
-        else:
-            there = value in WEIGHTS_WORDS or resolve(value).is_file()
-    else:
-        there, expected = resolve(value).is_dir() if value else name != "data", "a folder"
-        hint = "run `make sample`" if value.startswith(f"{CACHE}/data/sample") else "see `facekit data list`"
     if not there:
         raise ParameterError(f"{name} = {value!r} is not there", expected=expected, hint=hint)

@@ -15,19 +15,19 @@ import seaborn
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, StrMethodFormatter
+from matplotlib.ticker import MaxNLocator
 
 from facekit.errors import ParameterError
 from facekit.evaluation.classification import compute_ece
 from facekit.evaluation.metric import Comparison, Metric
 
 FACES = "shows-faces"  # the figure's gid
-FEWEST = 100  # images in a mean: a mean of fewer might show a person
-FEWEST_IN_BIN = 10  # images in a point of a calibration curve
+FEWEST, FEWEST_IN_BIN = 100, 10  # images in a mean (of fewer it might show a person), and in a point of a calibration curve
 COLOURS = ("#0072B2", "#E69F00", "#000000", "#56B4E9", "#D55E00", "#009E73", "#CC79A7")
 # What tells series apart in grey print.
 LINES, MARKERS, HATCHES = ("-", "--", ":", "-.") * 2, "os^DvPX", ("", "///", "...", "xxx", "\\\\\\", "+++", "ooo")
 BLUES = LinearSegmentedColormap.from_list("blues", ["#FFFFFF", COLOURS[0]])
+THOUSANDS = "{:,.0f}"
 matplotlib.style.use(Path(__file__).with_name("facekit.mplstyle"))
 
 
@@ -56,11 +56,9 @@ def plot_counts(counts: dict[str, pd.DataFrame], title: str = "Images of each cl
         named.plot.bar(ax=panel, width=0.84, rot=0, legend=False, title=name, color=COLOURS, edgecolor="white")
         for bars, hatch in zip(panel.containers, HATCHES, strict=False):
             matplotlib.artist.setp(bars.patches, hatch=hatch)
-            panel.bar_label(bars, fmt="{:,.0f}", fontsize=8, padding=2)
+            panel.bar_label(bars, fmt=THOUSANDS, fontsize=8, padding=2)
         panel.grid(axis="x", visible=False)
-        panel.margins(y=0.12)
-        panel.set(xlabel="class", ylabel="images" if panel is panels[0] else "")
-        panel.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+        panel.set(xlabel="class", ylabel="images" if panel is panels[0] else "", ymargin=0.12)
     return finish_figure(figure, title, panels)
 
 
@@ -73,8 +71,7 @@ def plot_images(images: Sequence, captions: Sequence[str], title: str, *, column
 
 def plot_augmentation(image: np.ndarray, versions: Sequence, title: str, *, caption: str = "original") -> Figure:
     """Draw an image and its augmented versions (0..255); marked as showing faces."""
-    captions = [caption, *(f"version {number}" for number in range(1, len(versions) + 1))]
-    return plot_images([image, *versions], captions, title)
+    return plot_images([image, *versions], [caption, *(f"version {n + 1}" for n in range(len(versions)))], title)
 
 
 def plot_gradcam(images: np.ndarray, maps: np.ndarray, captions: Sequence[str], title: str) -> Figure:
@@ -95,11 +92,7 @@ def plot_gradcam(images: np.ndarray, maps: np.ndarray, captions: Sequence[str], 
 
 
 def plot_mean_images(images: np.ndarray, labels: Sequence[str], title: str = "The mean image of each class") -> Figure:
-    """Draw the mean of the images, uint8 (n, h, w, 3), of each class, which shows nobody.
-
-    Raises:
-        ParameterError: a class of fewer than 100 images, whose mean might show a person.
-    """
+    """Draw the mean of the images, uint8 (n, h, w, 3), of each class; ParameterError for one of fewer than FEWEST images."""
     counts = pd.Series(labels).value_counts(sort=False)
     if counts.empty or counts.min() < FEWEST:
         small = "no images" if counts.empty else f"{counts.min()} of class {counts.idxmin()!r}"
@@ -117,15 +110,12 @@ def plot_filters(filters: np.ndarray, title: str = "The filters of the first con
 
 
 def plot_history(history: pd.DataFrame, title: str = "Loss and accuracy by epoch") -> Figure:
-    """Draw training and validation loss and accuracy by epoch, a row of panels per `stage`, and the epoch kept (`best`).
-
-    The history has a row per epoch: epoch, loss, val_loss, and columns that end in accuracy (validation's begin with val_).
-    """
+    """Draw training and validation loss and accuracy by epoch, a row of panels per `stage`, and the epoch kept (`best`)."""
     stages = {"": history} if "stage" not in history else dict(tuple(history.groupby("stage", sort=False)))
     accuracies = [name for name in history if name.endswith("accuracy") and not name.startswith(("val_", "test_"))]
-    width = 1 + len(accuracies)
-    figure, panels = open_figure(4.7 * width, 2.9 * len(stages) + 0.7, len(stages), width)
     cells = [(stage, measure) for stage in stages for measure in ("loss", *accuracies)]
+    width = len(cells) // len(stages)
+    figure, panels = open_figure(4.7 * width, 2.9 * len(stages) + 0.7, len(stages), width)
     for panel, (stage, measure) in zip(panels, cells, strict=True):
         table, columns = stages[stage], {"training": measure, "validation": f"val_{measure}", "test": f"test_{measure}"}
         for number, (label, column) in enumerate(columns.items()):
@@ -153,10 +143,7 @@ def plot_confusion(confusion: np.ndarray, classes: Sequence[str], title: str = "
 
 
 def plot_calibration(curves: dict[str, pd.DataFrame], title: str = "Calibration (reliability) curve") -> Figure:
-    """Draw calibration curves (name of the model -> table of classification.calibration) and the images in each bin.
-
-    Bins of fewer than 10 images are left out of the curve, and counted in the expected calibration error (ECE) of the legend.
-    """
+    """Draw calibration curves (model -> table of classification.calibration), without small bins, and images in each bin."""
     figure, (upper, lower) = open_figure(5.6, 5.4, rows=2, sharex=True, height_ratios=[3, 1])
     upper.plot([0, 1], [0, 1], color="#777777", linewidth=1, label="perfectly calibrated")
     for number, (name, table) in enumerate(curves.items()):
@@ -168,23 +155,17 @@ def plot_calibration(curves: dict[str, pd.DataFrame], title: str = "Calibration 
         look = {"color": COLOURS[number], "hatch": HATCHES[number], "edgecolor": "white"}
         bars = lower.bar(table["confidence"] + shift * 0.05 / len(curves), table["n"], 0.05 / len(curves), **look)
         if len(curves) == 1:
-            lower.bar_label(bars, fmt="{:,.0f}", fontsize=8, padding=1)
+            lower.bar_label(bars, fmt=THOUSANDS, fontsize=8, padding=1)
     upper.set(ylabel="observed accuracy", ylim=(-0.02, 1.02), xlim=(0, 1.05))
     upper.legend(loc="upper left")
-    lower.set(xlabel="predicted probability of the predicted class", ylabel="images")
-    lower.margins(y=0.2)
-    lower.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+    lower.set(xlabel="predicted probability of the predicted class", ylabel="images", ymargin=0.2)
     return finish_figure(figure, title)
 
 
 def plot_metrics(
     metrics: dict[str, Metric | Comparison], title: str, *, published: dict[str, float] | None = None, xlabel: str = "accuracy"
 ) -> Figure:
-    """Draw metrics or differences (by label) as points with 95 % intervals, with baselines and the published values.
-
-    All are of one scale, so no losses among accuracies; undefined ones are left out. `published` has the report's values by
-    name of the metric or by label.
-    """
+    """Draw metrics or differences (by label) of one scale, their baselines, and `published` values (by metric or label)."""
     published, metrics = published or {}, {label: each for label, each in metrics.items() if np.isfinite(float(each))}
     figure, (panel,) = open_figure(7.6, 1.5 + (0.42 if len(metrics) < 20 else 0.24) * len(metrics))
     places = range(len(metrics), 0, -1)
@@ -209,10 +190,7 @@ def plot_metrics(
 
 
 def plot_bars(table: pd.Series | pd.DataFrame, title: str, *, xlabel: str, log: bool = False) -> Figure:
-    """Draw one bar per attribute, top to bottom, blue above 0 and orange below; with `log` on a logarithmic scale above 10.
-
-    The table is a Series of values, or has columns `value`, and `low` and `high` (95 % interval) or `published` where known.
-    """
+    """Draw a bar per attribute: a Series, or columns value, low, high (95 %), published; `log`: logarithmic above 10."""
     table = table.to_frame("value") if isinstance(table, pd.Series) else table
     figure, (panel,) = open_figure(7.2, 1.3 + 0.23 * len(table))
     places, colours = np.arange(len(table))[::-1], np.where(table["value"] < 0, COLOURS[4], COLOURS[0])
@@ -230,36 +208,26 @@ def plot_bars(table: pd.Series | pd.DataFrame, title: str, *, xlabel: str, log: 
 
 
 def plot_heatmap(table: pd.DataFrame, title: str, *, signed: bool = False, form: str = ".2f", bar: str = "") -> Figure:
-    """Draw a table (correlations, a grid of settings) as a heat map; a cell without value is grey.
-
-    The names of its index and columns label the axes, `bar` the colour bar; `signed` makes the colours diverge from 0.
-    """
-    values, look = table.to_numpy(float), {"cmap": BLUES}
+    """Draw a table as a heat map; `bar` labels the colour bar, and `signed` makes the colours diverge from 0."""
+    values, names = table.to_numpy(float), [str(axis.name or "").replace("_", " ") for axis in (table.index, table.columns)]
+    look = {"xticklabels": _name(table.columns), "yticklabels": _name(table.index), "cbar": bool(bar), "cmap": BLUES}
     if signed:
-        look = {"cmap": "RdBu_r", "vmin": -np.nanmax(np.abs(values)), "vmax": np.nanmax(np.abs(values))}
+        look |= {"cmap": "RdBu_r", "vmin": -np.nanmax(np.abs(values)), "vmax": np.nanmax(np.abs(values))}
     figure, (panel,) = open_figure(2.6 + 0.7 * table.shape[1], 1.8 + 0.45 * table.shape[0])
-    look |= {"xticklabels": _name(table.columns), "yticklabels": _name(table.index), "cbar_kws": {"label": bar}}
-    _draw_heat(panel, values, [f"{value:{form}}" for value in values.ravel()], cbar=bool(bar), **look)
-    panel.set(xlabel=str(table.columns.name or "").replace("_", " "), ylabel=str(table.index.name or "").replace("_", " "))
+    _draw_heat(panel, values, [f"{value:{form}}" for value in values.ravel()], cbar_kws={"label": bar}, **look)
+    panel.set(xlabel=names[1], ylabel=names[0])
     if table.shape[1] > 6:
         matplotlib.artist.setp(panel.get_xticklabels(), rotation=60, ha="right", rotation_mode="anchor")
     return finish_figure(figure, title)
 
 
-def plot_curves(
-    curves: dict[str, pd.DataFrame], title: str, *, xlabel: str, ylabel: str, chosen: float | None = None
-) -> Figure:
-    """Draw values by a setting, such as a threshold or a number of images, and mark the setting that was `chosen`.
-
-    Each curve is a table with the setting as index, `value`, and `low` and `high` (95 % interval) where they are known.
-    """
+def plot_curves(curves: dict[str, pd.DataFrame], title: str, *, xlabel: str, ylabel: str) -> Figure:
+    """Draw values by a setting: tables with the setting as index, `value`, and `low` and `high` (95 %) where known."""
     figure, (panel,) = open_figure(6.2, 3.9)
     for number, (name, curve) in enumerate(curves.items()):
         panel.plot(curve.index, curve["value"], label=name, markersize=5 if len(curve) < 30 else 0, **_look(number))
         if "low" in curve:
             panel.fill_between(curve.index, curve["low"], curve["high"], color=COLOURS[number], alpha=0.18, linewidth=0)
-    if chosen is not None:
-        panel.axvline(chosen, color=COLOURS[4], linestyle="--", linewidth=1.5, label=f"chosen: {chosen:.3g}")
     panel.set(xlabel=xlabel, ylabel=ylabel)
     return finish_figure(figure, title, [panel])
 

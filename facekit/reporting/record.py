@@ -1,7 +1,6 @@
 """One run's folder: metrics.json (schema.py), tables, figures and models, filled while the notebook runs.
 
-The traps this prevents: two equal runs that leave different files (only `run` in metrics.json may differ), a committed run
-that holds labels of real photographs, and one that shows somebody's face.
+Two equal runs leave equal files (but for `run` in metrics.json); labels and faces of real people are left out.
 """
 
 import contextlib
@@ -9,37 +8,38 @@ import difflib
 import io
 import json
 import os
+import platform
 import shutil
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import psutil
 from matplotlib.figure import Figure
 from PIL import Image
 
-from facekit.errors import DataError, FacekitError, ParameterError
+from facekit import __version__
+from facekit.errors import DataError, ParameterError
 from facekit.evaluation.metric import Comparison, Metric
-from facekit.paths import cache_folder, hash_file, project_root, write_text
+from facekit.paths import cache_folder, hash_file, write_text
 from facekit.reporting import claims
-from facekit.reporting.machine import describe_machine
-from facekit.reporting.parameters import PROFILES, collect, list_tasks, read_profile
+from facekit.reporting.parameters import collect, read_profile
 from facekit.reporting.plots import FACES
-from facekit.reporting.schema import Record, dump_json, escape, read_record
+from facekit.reporting.schema import Record, dump_json, escape
 
 COLUMNS = ("path", "y_true", "y_pred", "Class", "ID")  # of predictions, besides y_pred_<head> and y_prob_<class or head>
+PACKAGES = ("numpy", "pandas", "scipy", "scikit-learn", "tensorflow", "tensorflow-cpu", "keras", "opencv-python-headless")
 
 
 @dataclass
 class Run(Record):
-    """A run that is being recorded: `open_run` makes one, `close` writes its metrics.json.
-
-    The notebook sets `backbone` (backbones.describe) and may add to `data`.
-    """
+    """A run that is being recorded: `open_run` makes one; the notebook sets `backbone` (backbones.describe)."""
 
     folder: Path = Path()
     seconds: dict[str, float] = field(default_factory=dict)
@@ -61,15 +61,7 @@ class Run(Record):
             self.seconds[name] = self.seconds.get(name, 0.0) + time.monotonic() - begun
 
     def set_data(self, dataset, table: pd.DataFrame, *, target: str, hashes: pd.DataFrame, audit: dict) -> None:
-        """Record what the run uses.
-
-        Args:
-            dataset: a tables.Dataset, of which name, kind and excluded rows are taken.
-            table: the rows in use, with their splits.
-            target: the column whose classes are counted.
-            hashes: of audit.hash_images.
-            audit: of audit.audit_splits.
-        """
+        """Record a tables.Dataset, the rows in use, the classes of `target`, audit.hash_images and audit.audit_splits."""
         from facekit.data.audit import digest
 
         counts = table[table["split"] != ""].groupby(["split", target], observed=True).size()
@@ -92,17 +84,17 @@ class Run(Record):
     def __getitem__(self, name: str) -> Metric:
         found = {metric.name: metric for metric in self.metrics}
         if name not in found:
-            near = ", ".join(difflib.get_close_matches(name, found, 3)) or "a recorded name"
+            near = ", ".join(difflib.get_close_matches(name, found)) or "a recorded name"
             raise ParameterError(f"no metric {name!r} is recorded", expected=near)
         return found[name]
 
     def comparison(self, a: str, b: str, metric: str | None = None) -> Comparison:
         """Return the recorded comparison of `a` with `b`; ParameterError where there is none."""
-        for found in self.comparisons:
-            if (found.a, found.b) == (a, b) and metric in (None, found.metric):
-                return found
-        known = "; ".join(f"{c.a} with {c.b}" for c in self.comparisons)
-        raise ParameterError(f"no comparison of {a} with {b} is recorded", expected=f"one of {known}")
+        found = [c for c in self.comparisons if (c.a, c.b) == (a, b) and metric in (None, c.metric)]
+        if not found:
+            known = "; ".join(f"{c.a} with {c.b}" for c in self.comparisons)
+            raise ParameterError(f"no comparison of {a} with {b} is recorded", expected=f"one of {known}")
+        return found[0]
 
     def metrics_table(self, prefix: str = "") -> pd.DataFrame:
         """Return the metrics whose names start with `prefix`, for a reader."""
@@ -116,17 +108,13 @@ class Run(Record):
         return pd.DataFrame(rows, columns=["a", "b", "metric", "a minus b, 95 % interval", "n", "significant"])
 
     def claims(self, remark: str = "") -> pd.DataFrame:
-        """Judge the report's claims by what was measured so far, keep the verdicts, and return them in words.
-
-        Args:
-            remark: how the method differs from the report's: network, start, size, ensemble, flips.
-        """
+        """Judge the report's claims by what was measured so far; `remark` says how the method differs from the report's."""
         values = claims.index_values(self.metrics, self.comparisons)
         self.published = claims.judge_all(self.task, values, kind=self.kind, remark=remark)
         return claims.tabulate(self.task, self.published, values)
 
     def published_values(self) -> dict[str, float]:
-        """Return published values by the metric that reproduces them, of several the first; none but on photographs."""
+        """Return published values by the metric that reproduces them; none but on photographs."""
         judged = [c for c in claims.read_experiment(self.task).claims if c.reproduced and c.value is not None and c.comparable]
         return {c.reproduced: c.value for c in judged[::-1]} if self.kind == "photographs" else {}
 
@@ -140,13 +128,8 @@ class Run(Record):
     def save_predictions(self, predictions: pd.DataFrame, name: str = "predictions.csv") -> None:
         """Write one row per image: path and predictions; the true class on synthetic data only.
 
-        Args:
-            predictions: columns path (relative to the data folder), y_pred, y_pred_<head>, y_prob_<class or head>, y_true;
-                or Class and ID, as one report names them.
-            name: of the file.
-
-        Raises:
-            DataError: another column, which could be a label, or a path that is not relative.
+        Columns: path (relative to the data folder), y_pred, y_pred_<head>, y_prob_<class or head>, y_true; or Class and ID, as
+        one report names them. DataError where another one could be a label, or a path is not relative.
         """
         kept = predictions if self.kind == "synthetic" else predictions.drop(columns="y_true", errors="ignore")
         if others := [c for c in kept if c not in COLUMNS and not str(c).startswith(("y_pred_", "y_prob_"))]:
@@ -157,11 +140,7 @@ class Run(Record):
         write_text(self.folder / name, escape(text))
 
     def save_history(self, fits: dict[str, Any]) -> pd.DataFrame:
-        """Write history.csv, one row per epoch and stage, record the seconds, and return the rows of these fits.
-
-        Args:
-            fits: stage to training.Fit.
-        """
+        """Write history.csv, one row per epoch and stage, and return the rows of these fits (stage to training.Fit)."""
         for stage, fit in fits.items():
             self.seconds[stage] = fit.seconds
             self.histories[stage] = fit.history.drop(columns="seconds", errors="ignore")  # which no two equal runs share
@@ -169,55 +148,51 @@ class Run(Record):
         write_text(self.folder / "history.csv", table.to_csv(index=False, lineterminator="\n"))
         return table[table["stage"].isin(list(fits))].reset_index(drop=True)
 
-    def save_figure(self, figure: Figure, name: str, *, real: bool = False, alt: str = "") -> Any:
+    def save_figure(self, figure: Figure, name: str, *, real: bool = False) -> Any:
         """Write a figure to figures/ and return it for the notebook to show, byte for byte the same image.
 
-        A figure that plots.py marked as made of faces is neither written nor shown where the faces are real and the parameter
-        `show_faces` is off; it is emptied, and a sentence is returned.
+        A figure that plots.py marked as made of faces is neither written nor shown where the faces are real (the run's, or
+        `real`: your own photos) and the parameter `show_faces` is off; it is emptied, and a sentence is returned.
 
         Args:
-            figure: of plots.py, or any matplotlib figure.
             name: starts with its section, such as `8-confusion`; without .png.
-            real: its images are real whatever the run's own data are: your own photos.
-            alt: what it shows, for who cannot see it; its title if not given.
         """
         from IPython.display import Image as Shown
         from IPython.display import Markdown
 
-        alt = alt or " ".join(figure.get_suptitle().split()) or name
+        alt = " ".join(figure.get_suptitle().split()) or name
         if "matplotlib.pyplot" in sys.modules:
             sys.modules["matplotlib.pyplot"].close(figure)  # else IPython shows it a second time
         if figure.get_gid() == FACES and (real or self.kind != "synthetic") and not self.parameters.get("show_faces", False):
             figure.clear()
             return Markdown(f"*{alt}: not shown, since it shows the faces of real people (`show_faces` is off).*")
-        drawn, reduced = io.BytesIO(), io.BytesIO()
+        drawn, path = io.BytesIO(), self.folder / "figures" / f"{name}.png"
         figure.savefig(drawn, format="png", metadata={"Software": None})
         # 256 colours keep reports light. Median cut would choose them by area, and a colour bar is small.
         full, options = Image.open(drawn).convert("RGB"), {"method": Image.Quantize.MAXCOVERAGE, "kmeans": 3}
         if figure.get_gid() == FACES:  # of so many colours that choosing from every third pixel saves seconds
             third = full.resize((full.width // 3, full.height // 3), Image.Resampling.NEAREST)
             options = {"palette": third.quantize(256, **options), "dither": Image.Dither.NONE}
-        few = full.quantize(256, **options)
-        few.save(reduced, format="png", optimize=True)
-        (self.folder / "figures").mkdir(exist_ok=True)
-        (self.folder / "figures" / f"{name}.png").write_bytes(reduced.getvalue())
-        return Shown(data=reduced.getvalue(), format="png", alt=alt)
+        path.parent.mkdir(exist_ok=True)
+        full.quantize(256, **options).save(path, optimize=True)
+        return Shown(data=path.read_bytes(), format="png", alt=alt)
 
     def save_model(self, model, name: str = "model", **card: Any) -> None:
         """Write model/<name>.keras, which Keras alone opens, and its entry in model/card.json.
 
         Args:
-            model: a keras.Model that takes RGB 0..255; it is saved without optimizer and losses.
-            name: of the file.
-            card: what one must know to use it: `classes` (in the order of its outputs) or `heads` ({head: classes}), `flips`
-                (predictions are averaged with those of mirrored images), `averaged` (names of further models whose
-                predictions are averaged with its own), `cascade` ({"then": name, "threshold": t}).
+            model: takes RGB 0..255; it is saved without optimizer and losses.
+            card: what one must know to use it: `classes` (in the order of its outputs) or `heads` ({head: classes}),
+                `thresholds` ({head: numbers}), `flips` (predictions are averaged with those of mirrored images), `averaged`
+                (names of models whose predictions are averaged with its own), `cascade` ({"then": name, "threshold": t}).
         """
         import keras
 
         path, card_path = self.folder / "model" / f"{name}.keras", self.folder / "model" / "card.json"
         path.parent.mkdir(exist_ok=True)
-        plain = keras.Model(model.inputs, model.outputs, name=model.name)
+        # One input stays one and not a list of one, at which Keras warns when it is given an array.
+        ends = (model.inputs[0], model.outputs[0]) if isinstance(model, keras.Sequential) else (model.input, model.output)
+        plain = keras.Model(*ends, name=model.name)
         plain.save(path)
         size = next((list(tensor.shape[1:3]) for tensor in plain.inputs if len(tensor.shape) == 4), None)
         known = json.loads(card_path.read_text(encoding="utf-8")) if card_path.is_file() else {}
@@ -238,16 +213,9 @@ class Run(Record):
 
 
 def open_run(task: str, namespace: dict[str, Any]) -> Run:
-    """Begin a run's record, in the folder that the runner gives, or outside the runner in the cache.
+    """Begin the record of a notebook with these globals(), in the folder that the runner gives, or else in the cache.
 
-    What an earlier run left there is removed first. From here on pandas shows texts in full.
-
-    Args:
-        task: the experiment's name.
-        namespace: the notebook's globals(), whose parameters are checked and recorded.
-
-    Raises:
-        ParameterError: an unknown task, or a parameter that is missing, of another type or out of range.
+    What an earlier run left there is removed. From here on pandas shows texts in full.
     """
     parameters, question = collect(task, namespace), claims.read_experiment(task).question
     given, profile = os.environ.get("FACEKIT_RUN_FOLDER"), parameters["profile"]
@@ -259,18 +227,33 @@ def open_run(task: str, namespace: dict[str, Any]) -> Run:
     return Run(task, profile, question, parameters, folder=folder)
 
 
-def check_expected(reports: Path | None = None) -> list[str]:
-    """Return which runs do not reach what their profile expects, one line each; a missing run is no fault."""
-    problems, reports = [], reports or project_root() / "reports"
-    for task, profile in ((task, profile) for task in list_tasks() for profile in PROFILES):
-        path = reports / profile / task / "metrics.json"
-        try:
-            rows = read_profile(task, profile).expected
-            found = {metric.name: metric.value for metric in read_record(path).metrics} if path.is_file() else {}
-        except FacekitError as error:
-            problems.append(f"{profile}/{task}: {error}")
-            continue
-        for row in rows if found else []:
-            if not row.includes(found.get(row.metric)):
-                problems.append(f"{profile}/{task}: {row.metric} is {found.get(row.metric)}, expected {row.low} to {row.high}")
-    return problems
+def describe_machine() -> dict[str, Any]:
+    """Return what differs between machines, as metrics.json holds it; call it last, since it takes peak memory."""
+    versions = {"python": platform.python_version(), "facekit": __version__}
+    for package in PACKAGES:
+        with contextlib.suppress(PackageNotFoundError):
+            versions[package] = version(package)
+    machine = {"system": f"{platform.system()} {platform.machine()}", "cores": psutil.cpu_count()}
+    if hasattr(psutil.Process, "cpu_affinity"):
+        machine["cores"] = len(psutil.Process().cpu_affinity())
+    machine["memory_mb"] = round(psutil.virtual_memory().total / 2**20)
+    found = {"peak_memory_mb": _measure_memory(), "machine": machine, "versions": versions, "device": "cpu"}
+    tensorflow = sys.modules.get("tensorflow")  # asked only where it is loaded anyway
+    if gpus := tensorflow.config.list_physical_devices("GPU") if tensorflow else []:
+        found["device"] = tensorflow.config.experimental.get_device_details(gpus[0]).get("device_name", "gpu")
+        peak = tensorflow.config.experimental.get_memory_info("GPU:0")["peak"]
+    return found | {"peak_gpu_memory_mb": round(peak / 2**20) if gpus else None}
+
+
+def _measure_memory() -> int | None:
+    """Return the peak in MiB of this process, and what its children use now."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    unit = 1 if sys.platform == "darwin" else 1024  # bytes there, KiB elsewhere
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    for child in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.Error):
+            memory += child.memory_info().rss
+    return round(memory / 2**20)

@@ -5,14 +5,12 @@ beside its place and takes the place when it is done; a failed or interrupted ru
 """
 
 import contextlib
-import hashlib
 import json
 import os
 import re
 import secrets
 import shutil
 import signal
-import sys
 import threading
 import time
 from collections.abc import Sequence
@@ -33,7 +31,7 @@ from rich.console import Console
 
 from facekit import errors
 from facekit.errors import FacekitError
-from facekit.paths import cache_folder, project_root, write_text
+from facekit.paths import build_key, cache_folder, project_root, write_text
 from facekit.progress import CHANNEL
 from facekit.reporting import site, tables
 from facekit.reporting.parameters import find_notebook, merge, read_parameters, read_profile
@@ -55,7 +53,7 @@ NOISE = re.compile(
 class _Kernel(AsyncKernelManager):
     """A kernel of this interpreter: one installed elsewhere under the name python3 lacks the pinned packages."""
 
-    environment: dict[str, str] = {}
+    options: dict[str, Any] = {}
     started: list["_Kernel"] = []  # so that an interrupt can end it
 
     @property
@@ -64,7 +62,7 @@ class _Kernel(AsyncKernelManager):
 
     async def _async_start_kernel(self, **options: Any) -> None:
         encryption = "auto" if zmq.has("curve") else "disabled"  # else the kernel warns that others here could listen
-        await super()._async_start_kernel(env=self.environment, transport_encryption=encryption, **options)
+        await super()._async_start_kernel(transport_encryption=encryption, **options, **self.options)
         self.started.append(self)
 
     start_kernel = _async_start_kernel
@@ -78,7 +76,6 @@ class _Progress:
         self.number, self.total, self.first_line, self.heading, self.shown, self.said = 0, 0, "", "", "", 0.0
 
     def enter(self, cell: Any, cell_index: int) -> None:
-        """Note that a cell starts."""
         lines = [line.strip() for line in cell.source.splitlines() if line.strip()]
         if cell.cell_type == "code":
             self.number, self.first_line = self.number + 1, lines[0] if lines else ""
@@ -87,7 +84,6 @@ class _Progress:
             self.heading = headings[-1]
 
     def show(self, status: Any) -> None:
-        """Show where the run is, on rich's status line or as a line of its own."""
         if self.console.is_terminal:
             status.update(f"{self.label}: {self.describe()}")
         elif self.heading != self.shown or time.monotonic() - self.said > LOG_SECONDS:
@@ -95,7 +91,6 @@ class _Progress:
             self.say(self.describe())
 
     def say(self, line: str) -> None:
-        """Print a line that stays."""
         self.console.print(f"{self.label}: {line}", markup=False, soft_wrap=True)
 
     def describe(self) -> str:
@@ -107,7 +102,7 @@ class _Progress:
             if told["done"] != told["total"]:
                 line += f": {told['name']}, {told['done']}" + (f" of {told['total']}" if told["total"] else "")
                 line += "".join(f", {name} {value:.3g}" for name, value in told["values"].items())
-                line += f", {left:.0f} s left" if left and left < 90 else f", {left / 60:.0f} min left" if left else ""
+                line += f", {site.format_duration(left)} left" if left else ""
         return line
 
 
@@ -117,37 +112,26 @@ def run(
     """Run a task's notebook on a profile and return the folder of its report.
 
     Args:
-        task: the experiment's name, such as smile.
-        profile: sample, laptop, report or full.
         settings: parameters that differ from the profile: name to value, or `name=value` words.
         out: where reports go; the project's reports/ if not given.
         strict: warnings raised by facekit or by the notebook itself are errors, as in the tests.
 
     Raises:
         ParameterError: an unknown task, profile or name, a wrong type, value or path; nothing was run.
-        FacekitError: a cell failed (the message says which, and where the notebook so far is kept), the same task runs
-            already, or a folder can't be written.
+        FacekitError: a cell failed (the message says which, and where the notebook so far is kept), or the task runs already.
     """
     parameters = merge(task, profile, settings)
     target = Path(out or project_root() / "reports").absolute() / profile / task
-    key = hashlib.sha256(str(target).encode()).hexdigest()[:12]
-    if threading.current_thread() is threading.main_thread():
-        for name in ("SIGTERM", "SIGHUP"):  # they end a run as an interrupt does, so that it tidies up
-            if hasattr(signal, name) and signal.getsignal(getattr(signal, name)) == signal.SIG_DFL:
-                signal.signal(getattr(signal, name), lambda number, frame: sys.exit(128 + number))
+    target.parent.mkdir(parents=True, exist_ok=True)
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(cache_folder("locks") / f"{task}-{key}.lock", timeout=0):
+        with FileLock(cache_folder("locks") / f"{task}-{build_key(target=str(target))}.lock", timeout=0):
             return _run_locked(find_notebook(task), target, parameters, strict)
     except Timeout:
         raise FacekitError(f"{task} ({profile}) is running already", hint="wait until that run has ended") from None
-    except OSError as error:
-        hint = "--out puts reports elsewhere, the environment variable FACEKIT_CACHE moves the cache"
-        raise FacekitError(f"{error.filename}: {error.strerror}", hint=hint) from error
 
 
 def _run_locked(source: Path, target: Path, parameters: dict[str, Any], strict: bool) -> Path:
-    task, profile = target.name, target.parent.name
+    task, profile, root, home = target.name, target.parent.name, project_root(), Path.home()
     aside = target.parent / f".{task}.aside"
     if aside.exists() and not target.exists():
         aside.rename(target)  # a run was killed between the two renames below
@@ -166,7 +150,6 @@ def _run_locked(source: Path, target: Path, parameters: dict[str, Any], strict: 
             notebook = _execute(source, output, changed, progress=progress, strict=strict)
         except Exception as error:
             raise _explain(error, progress, failed) from error
-        root, home = project_root(), Path.home()
         folders = {str(folder): f"reports/{profile}/{task}", f"{root}/": "", str(root): ".", f"{cache_folder()}/": ".facekit/"}
         clean_notebook(notebook, folders | ({f"{home}/": "~/"} if len(home.parts) > 1 else {}))
         if (folder / "metrics.json").is_file():
@@ -177,12 +160,12 @@ def _run_locked(source: Path, target: Path, parameters: dict[str, Any], strict: 
         write_text(output.with_suffix(".html"), site.build_page(notebook, title=task, profile=profile, home=index))
     except BaseException:
         with contextlib.suppress(OSError):  # a full disk must not hide the reason
-            if output.exists():
-                shutil.move(output, failed)
+            shutil.move(output, failed)
         shutil.rmtree(folder, ignore_errors=True)
         raise
-    for line in list_warnings(notebook):
-        progress.say(line)
+    for number, cell in enumerate((cell for cell in notebook.cells if cell.cell_type == "code"), start=1):
+        for text in [output.text for output in cell.outputs if output.get("name") == "stderr"]:
+            progress.say(f"cell {number} wrote: {text.strip().splitlines()[0]}")
     if target.exists():
         target.rename(aside)
     folder.rename(target)
@@ -192,9 +175,8 @@ def _run_locked(source: Path, target: Path, parameters: dict[str, Any], strict: 
 
 def _execute(source: Path, output: Path, changed: dict[str, Any], *, progress: _Progress, strict: bool) -> Any:
     """Run the notebook in a thread, show its progress from this one, which an interrupt reaches at once, and return it."""
-    cells = nbformat.read(source, as_version=4).cells
+    cells, results = nbformat.read(source, as_version=4).cells, []
     progress.total = sum(cell.cell_type == "code" for cell in cells) + bool(changed)
-    # TensorFlow's notes on the processor are no part of a report.
     # OpenBLAS's threads wait busily for each other: for matrices as small as ours one thread takes a third less time.
     environment = {"TF_CPP_MIN_LOG_LEVEL": "2", "OPENBLAS_NUM_THREADS": "1"} | os.environ
     environment |= {"FACEKIT_RUN_FOLDER": str(output.parent), CHANNEL: str(progress.channel)}
@@ -202,7 +184,6 @@ def _execute(source: Path, output: Path, changed: dict[str, Any], *, progress: _
         modules = (path.relative_to(project_root()).with_suffix("") for path in (project_root() / "facekit").rglob("*.py"))
         names = ["__main__", *sorted(".".join(module.parts).removesuffix(".__init__") for module in modules)]
         environment["PYTHONWARNINGS"] = ",".join(f"error:::{name}" for name in names)
-    _Kernel.environment, results = environment, []
     _Kernel.started.clear()
 
     def work() -> None:
@@ -215,9 +196,11 @@ def _execute(source: Path, output: Path, changed: dict[str, Any], *, progress: _
         finally:
             ensure_event_loop().close()  # nbclient opens one for this thread and leaves it open
 
-    worker = threading.Thread(target=work, daemon=True)
+    worker, log = threading.Thread(target=work, daemon=True), output.with_name(".log")
     try:
-        with progress.console.status(progress.label) as status:
+        with progress.console.status(progress.label) as status, log.open("wb") as file:
+            # The notebook holds what cells write. The kernel repeats it, with TensorFlow's notes on the processor.
+            _Kernel.options = {"env": environment, "stdout": file, "stderr": file}
             worker.start()
             while worker.is_alive():
                 worker.join(0.5)
@@ -228,30 +211,32 @@ def _execute(source: Path, output: Path, changed: dict[str, Any], *, progress: _
                 os.killpg(kernel.provisioner.pid, signal.SIGKILL)
         worker.join(10)
         raise
-    progress.channel.unlink(missing_ok=True)
+    lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+    for path in (progress.channel, log):
+        path.unlink(missing_ok=True)
     if isinstance(results[0], BaseException):
+        if not isinstance(results[0], PapermillExecutionError):  # why a kernel died is written nowhere else
+            for line in [line for line in lines if not NOISE.match(line)][-20:]:
+                progress.say(line)
         raise results[0]
     return results[0]
 
 
 def _explain(error: Exception, progress: _Progress, failed: Path) -> FacekitError:
     """Return the one line for a failed cell."""
-    reason = f"{type(error).__name__}: {error}"
+    dead = isinstance(error, DeadKernelError)
+    reason = "the kernel died, often for want of memory" if dead else f"{type(error).__name__}: {error}"
     if isinstance(error, PapermillExecutionError):
-        reason = (error.evalue.strip().splitlines() or [error.ename])[0]
-        if not hasattr(errors, error.ename) and error.evalue.strip():
-            reason = f"{error.ename}: {reason}"
-    elif isinstance(error, DeadKernelError):
-        reason = "the kernel died, often for want of memory"
+        told = error.evalue.strip().splitlines()[:1]
+        reason = ": ".join([*([] if told and hasattr(errors, error.ename) else [error.ename]), *told])
     received = f"{progress.label}: cell {progress.number} of {progress.total} ({progress.first_line}) failed: {reason}"
     return FacekitError(received, hint=f"the notebook so far: {os.path.relpath(failed, project_root())}")
 
 
 def clean_notebook(notebook: Any, replacements: dict[str, str]) -> None:
-    """Take times, paths and log lines out of an executed notebook, so that two equal runs give equal files.
+    """Take times, paths and log lines out of an executed notebook, in place, so that two equal runs give equal files.
 
     Args:
-        notebook: changed in place.
         replacements: text in outputs to what replaces it, the longest first: folders of this machine.
     """
     notebook.metadata.pop("papermill", None)
@@ -269,14 +254,6 @@ def clean_notebook(notebook: Any, replacements: dict[str, str]) -> None:
             for old, new in replacements.items():
                 text = text.replace(old, new)
             cell.outputs = nbformat.from_dict(json.loads(text))
-
-
-def list_warnings(notebook: Any) -> list[str]:
-    """Return one line for each cell that wrote to stderr: its number among the code cells and its first line there."""
-    cells = enumerate((cell for cell in notebook.cells if cell.cell_type == "code"), start=1)
-    outputs = ((number, output) for number, cell in cells for output in cell.outputs)
-    stderr = ((number, output.text) for number, output in outputs if output.get("name") == "stderr")
-    return [f"cell {number} wrote: {text.strip().splitlines()[0]}" for number, text in stderr]
 
 
 def strip_summary(source: str) -> str:

@@ -4,49 +4,17 @@ import json
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import pandas as pd
-from pydantic import AliasChoices, ConfigDict, Field, TypeAdapter, ValidationError
-from typing_extensions import TypedDict  # pydantic asks for it before Python 3.12
+from pydantic import TypeAdapter
 
-from facekit.errors import DataError, ParameterError
+from facekit.errors import DataError
 from facekit.evaluation.metric import Comparison, Metric
-from facekit.reporting.claims import Verdict
+from facekit.reporting.claims import KINDS, Verdict
+from facekit.reporting.parameters import validate
 
 SCHEMA = 1
-
-
-class Excluded(TypedDict):
-    """Rows that a reader left out: how many, for which reasons, and the first of them."""
-
-    rows: int
-    reasons: dict[str, int]
-    first: list[dict[str, Any]]
-
-
-class Data(TypedDict):
-    """What a run used; a notebook may add to it."""
-
-    __pydantic_config__ = ConfigDict(extra="allow")
-    dataset: str
-    kind: Literal["photographs", "planted", "synthetic"]
-    digest: dict[str, str]
-    counts: dict[str, dict[str, int]]
-    excluded: Annotated[Excluded, Field(validation_alias=AliasChoices("excluded", "set_aside"))]  # its name in older runs
-    audit: dict[str, Any]
-
-
-class Environment(TypedDict):
-    """The only part of metrics.json that may differ between two equal runs."""
-
-    started: str
-    seconds: dict[str, float]
-    peak_memory_mb: int | None
-    peak_gpu_memory_mb: int | None
-    machine: dict[str, Any]
-    versions: dict[str, str]
-    device: str
 
 
 @dataclass
@@ -57,25 +25,24 @@ class Record:
     profile: str
     question: str
     parameters: dict[str, Any]
-    data: Data = field(default_factory=dict)
+    data: dict[str, Any] = field(default_factory=dict)
     backbone: dict[str, Any] = field(default_factory=dict)
     metrics: list[Metric] = field(default_factory=list)
     comparisons: list[Comparison] = field(default_factory=list)
     published: list[Verdict] = field(default_factory=list)
-    run: Environment | None = None
+    run: dict[str, Any] = field(default_factory=dict)  # the only part that may differ between two equal runs
     schema: int = SCHEMA
 
 
 def read_record(path: Path) -> Record:
     """Read a metrics.json; DataError where it is missing, damaged, or of a later facekit."""
     try:
-        record = TypeAdapter(Record).validate_json(path.read_bytes())
-        if record.schema > SCHEMA or record.run is None or not record.data:
-            raise ParameterError(f"schema {record.schema}", expected=f"{SCHEMA}, with data and run", hint="update facekit")
-    except (OSError, ValidationError, ParameterError) as error:
-        first = error.errors()[0] if isinstance(error, ValidationError) else None
-        reason = f"{'.'.join(map(str, first['loc']))}: {first['msg']}" if first else error
-        raise DataError(f"{path}: {reason}", expected="the record of a run", hint="run the experiment again") from None
+        content = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror}", expected="a run", hint="run the experiment") from None
+    record = validate(TypeAdapter(Record).validate_json, content, f"{path}: ")
+    if record.schema > SCHEMA or not record.run or record.data.get("kind") not in KINDS:
+        raise DataError(f"{path}: schema {record.schema}", expected=f"{SCHEMA}, with data and run", hint="update facekit")
     return record
 
 

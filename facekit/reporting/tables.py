@@ -6,14 +6,16 @@ from os.path import commonprefix
 from pathlib import Path
 
 from facekit.errors import DataError, FacekitError
+from facekit.evaluation.metric import Metric
 from facekit.paths import project_root, write_text
 from facekit.reporting import claims
 from facekit.reporting.parameters import PROFILES
 from facekit.reporting.schema import Record, read_record
+from facekit.reporting.site import format_duration
 
 BEGIN, END = "<!-- published: begin, written by make table -->", "<!-- published: end -->"
 README_HEAD = ("Experiment", "Question", "Metric", "Published", "Ours, 95 % interval", "Data", "Verdict")
-BOX_HEAD = ("Published", "Ours, 95 % interval", "Baseline", "Profile, data", "Time")
+BOX_HEAD = ("", "Published", "Ours", "95 % interval", "Baseline")
 CLAIMS_HEAD = ("Claim", "Published", "Ours, 95 % interval", "n", "Verdict", "Notes")
 INTRODUCTION = """# Published claims and our values
 
@@ -21,40 +23,63 @@ INTRODUCTION = """# Published claims and our values
 than the published value (for a loss, lower is better); *within*: it contains it. A difference is judged against 0. A count is
 *equal* or *differs*. A value without an interval gets *no verdict*. *report error*: the report's own numbers, or its dataset,
 contradict it."""
+# Parts of metrics' names in words; what is not here is shown in quotes.
+WHAT = {"r2": "R²", "mse": "mean squared error", "mae": "mean absolute error", "found": "share of the true effects found"}
+WHAT |= {"macro_f1": "macro F1", "spearman_published": "rank correlation with the report's values"}
+WHOSE = {"cascade": "the cascade", "transfer": "the transfer model", "attributes": "the attribute network", "": ""}
+WHOSE |= {"alone/popularity": "the popularity from the image alone", "A/popularity": "the popularity by network A"}
+VERDICTS = {
+    "above": "ours is significantly better",
+    "within": "our interval contains it",
+    "below": "ours is significantly worse",
+}
 
 
 def summarise(record: Record) -> str:
     """Return the box on top of a report in Markdown: question, answer, published / ours / baseline, time."""
-    headline = claims.find_headline(record)
+    headline, kind = claims.find_headline(record), record.data["kind"]
     lines = [f"**Question.** {record.question}"]
-    if headline and headline.value is not None:
-        last, row = headline.name.split("/")[-1], next((r for r in record.published if r.reproduced == headline.name), None)
-        form = ".1%" if last in ("accuracy", "balanced_accuracy", "macro_f1") else ".3f"
-        published = f"{row.value:{form}}" if row and row.value is not None else ""
-        baseline = "" if headline.baseline is None else f"{headline.baseline:{form}}"
-        answer = f"**Answer.** `{headline.name}` is **{headline:{form}}** on {headline.n:,} images"
-        if baseline:
-            low, high = headline.interval or (headline.value, headline.value)
-            beats = low > headline.baseline if headline.higher_is_better else high < headline.baseline
-            constant = "predicting the mean" if last in ("r2", "mse", "mae") else "the majority-class baseline"
-            answer += f", {'significantly better than' if beats else 'not shown to be better than'} {constant} ({baseline})"
-        verdict = f" The report's value is {published}: {row.verdict or 'no verdict'}." if published else ""
-        seconds = record.run["seconds"] if record.run else {}
-        minutes = f"{seconds.get('whole run', sum(seconds.values())) / 60:.1f} min"
-        data = f"{record.profile}, {claims.KINDS[record.data['kind']]}"
-        cells = (published or "none", f"{headline:{form}}", baseline or "none", data, minutes)
-        lines += ["", f"{answer}.{verdict}", "", *_write_table(BOX_HEAD, [cells])]
-    return "\n".join(f"> {line}".rstrip() for line in lines)
+    if headline is None or headline.value is None:
+        return lines[0]
+    last, row = headline.name.split("/")[-1], next((r for r in record.published if r.reproduced == headline.name), None)
+    share, known = last in ("accuracy", "balanced_accuracy", "macro_f1", "found"), row is not None and row.value is not None
+    value, *bounds, baseline, published = [
+        "–" if number is None else f"{number:.1%}" if share else f"{number:.3f}"
+        for number in (headline.value, *(headline.interval or ()), headline.baseline, row.value if known else None)
+    ]
+    name, interval = name_metric(headline), f"{bounds[0]} to {bounds[1]}" if bounds else "–"
+    answer = f"**Answer.** The {name} is **{value}**" + (f" (95 % interval: {interval})." if bounds else ".")
+    if headline.baseline is not None:
+        low, high = headline.interval or (headline.value, headline.value)
+        better = low > headline.baseline if headline.higher_is_better else high < headline.baseline
+        constant = "predicts the mean" if last in ("r2", "mse", "mae") else "answers with the most frequent class"
+        answer += f" That is {'' if better else 'not '}significantly better than a model that always {constant} ({baseline})."
+    if kind != "photographs":
+        answer += f" This run used {claims.KINDS[kind]}, so its numbers cannot be compared with the report's."
+    elif known:
+        answer += f" The report says {published}: {VERDICTS.get(row.verdict, row.verdict or 'our value has no interval')}."
+    seconds = record.run["seconds"].get("whole run", sum(record.run["seconds"].values()))
+    cells = (f"{name}, n = {headline.n:,}", published if kind == "photographs" else "–", value, interval, baseline)
+    lines += [answer, "\n".join(_write_table(BOX_HEAD, [cells])), f"Profile {record.profile}, {format_duration(seconds)}."]
+    return "\n\n".join(lines)
+
+
+def name_metric(metric: Metric) -> str:
+    """Return a metric's name in words.
+
+    >>> name_metric(Metric("test/cascade/accuracy", 0.8, None, 9)), name_metric(Metric("truth/order", 0.9, None, 9))
+    ('accuracy of the cascade on the test images', 'order')
+    """
+    split, *of, what = metric.name.split("/")
+    whose = WHOSE.get("/".join(of), f"“{', '.join(of)}”")
+    where = f" on the {split} images" if split in ("train", "validation", "test") else ""
+    return WHAT.get(what, what.replace("_", " ")) + (f" of {whose}" if whose else "") + where
 
 
 def write_tables(root: Path | None = None, *, check: bool = False) -> list[Path]:
     """Write README.md's short table and reports/CLAIMS.md, and return the files that were not what the runs say.
 
-    Of an experiment's runs the one on photographs is taken, and the largest profile.
-
-    Args:
-        root: the project's folder, if another one.
-        check: write nothing.
+    Of an experiment's runs the one on photographs is taken, and the largest profile. With `check` nothing is written.
 
     Raises:
         DataError: a record that cannot be read, or a README.md without the markers.
@@ -67,10 +92,10 @@ def write_tables(root: Path | None = None, *, check: bool = False) -> list[Path]
     parts = [_describe(last[task]) for task in claims.read_register() if task in last]
     short = "\n".join(_write_table(README_HEAD, [row for row, _ in parts])) if parts else "No run is there yet."
     readme = root / "README.md"
-    before, begin, tail = readme.read_text(encoding="utf-8").partition(BEGIN) if readme.is_file() else ("", "", "")
+    before, _, tail = readme.read_text(encoding="utf-8").partition(BEGIN) if readme.is_file() else ("", "", "")
     _, end, after = tail.partition(END)
-    if not (begin and end) or BEGIN in tail or END in before + after:
-        raise DataError(f"{readme}: no place for the table", expected=f"{BEGIN} and then {END}, once each")
+    if not end:
+        raise DataError(f"{readme}: no place for the table", expected=f"{BEGIN} and then {END}")
     long = "\n".join([INTRODUCTION, *(line for _, lines in parts for line in lines)])
     wanted = {readme: f"{before}{BEGIN}\n{short}\n{END}{after}", root / "reports" / "CLAIMS.md": f"{long}\n"}
     stale = [path for path, text in wanted.items() if not path.is_file() or path.read_text(encoding="utf-8") != text]
@@ -82,8 +107,11 @@ def write_tables(root: Path | None = None, *, check: bool = False) -> list[Path]
 def _describe(record: Record) -> tuple[tuple, list[str]]:
     """Return an experiment's row of README.md and its part of CLAIMS.md, where each reason is written once."""
     experiment, values = claims.read_experiment(record.task), claims.index_values(record.metrics, record.comparisons)
-    kind = record.data["kind"]
-    verdicts = claims.judge_all(record.task, values, kind=kind, remark=_find_remark(record.published))
+    kind, headline = record.data["kind"], claims.find_headline(record)
+    # The remark is what the reasons of all verdicts end in.
+    judged = [row for row in record.published if row.why and row.reproduced and row.verdict != "not comparable"]
+    remark = "; ".join(commonprefix([row.why.split("; ")[::-1] for row in judged])[::-1])
+    verdicts = claims.judge_all(record.task, values, kind=kind, remark=remark)
     notes, rows, rest = {}, [], {}
     for row, cells in zip(verdicts, claims.tabulate(record.task, verdicts, values).itertuples(index=False), strict=True):
         if row.verdict == "not comparable":
@@ -98,19 +126,12 @@ def _describe(record: Record) -> tuple[tuple, list[str]]:
     lines += ["", "Not comparable:", ""] if rest else []
     for reason, texts in rest.items():
         lines.append(f"- {reason}: {'; '.join(texts) if len(texts) < len(verdicts) else 'all claims'}")
-    headline = claims.find_headline(record)
     claim = next((c for c in experiment.claims if headline and c.reproduced == headline.name), None)
     verdict = next((row.verdict or "no verdict" for row in verdicts if claim and row.claim == claim.id), "")
     unit = claim.unit if claim else "share" if headline and headline.name.endswith("accuracy") else None
     published = claims.format_value(claim.value, unit) if claim else "none"
     ours = (headline.name if headline else "none", published, claims.format_measured(headline, unit))
     return (f"[{record.task}](reports/{place})", experiment.question, *ours, claims.KINDS[kind], verdict), lines
-
-
-def _find_remark(verdicts: Sequence[claims.Verdict]) -> str:
-    """Return the remark that a run's verdicts share: what all their reasons end in."""
-    reasons = [row.why.split("; ")[::-1] for row in verdicts if row.why and row.reproduced and row.verdict != "not comparable"]
-    return "; ".join(commonprefix(reasons)[::-1])
 
 
 def _write_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:

@@ -224,14 +224,8 @@ def test_unknown_experiment_is_refused():
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("[{id: a, kind: value, text: t}]", "a value needs value and unit"),
-        ("[{id: a, kind: claim, text: t}]", "needs a why"),
-        ("[{id: a, kind: value, text: t, value: 1, unit: u, reproduced: m, report_error: true}]", "needs a why"),
-        ("[{id: a, kind: claim, text: t, reproduced: test/x}]", "only a comparison"),
-        ("[{id: a, kind: setting, text: t, reproduced: test/x}]", "a setting is used, not reproduced"),
         ("[{id: a, kind: valu, text: t}]", "smile, claims.0.kind: 'valu'; expected Input should be 'value', 'claim' or"),
         ("[{id: a, kind: setting, text: t, note: x}]", "claims.0.note: 'x'; expected Extra inputs are not permitted"),
-        ("[{id: a, kind: setting, text: t}, {id: a, kind: setting, text: t}]", "smile: id a is given twice"),
         ("5", "smile, claims: '5'; expected"),
     ],
 )
@@ -241,6 +235,20 @@ def test_a_broken_register_is_refused_in_one_line(tmp_path, content, message):
     with pytest.raises(DataError, match=message) as caught:
         read_register(path)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("task", "experiment"), read_register().items(), ids=read_register())
+def test_every_claim_can_be_judged_or_says_why_not(task, experiment):
+    ids = [claim.id for claim in experiment.claims]
+    assert len(set(ids)) == len(ids)
+    for claim in experiment.claims:
+        if claim.kind == "value":
+            assert claim.value is not None and claim.unit, claim.id
+        if claim.kind == "setting":
+            assert not claim.reproduced, claim.id
+        elif not claim.reproduced or not claim.comparable or claim.report_error:
+            assert claim.why, claim.id
+        assert not claim.reproduced or claim.value is not None or claim.is_difference, claim.id
 
 
 @pytest.mark.parametrize("content", ["a: 1", "a: [1, 2]", "a: {b: 1}", "a: {b: {question: 1}}", "[]", "a: null"])

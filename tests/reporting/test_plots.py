@@ -62,7 +62,7 @@ FIGURES = {
     "metrics": lambda: plots.plot_metrics(METRICS, "The test set", published={"test/cascade/accuracy": 0.792}),
     "bars": lambda: plots.plot_bars(ATTRIBUTES, "Chi-square", xlabel="chi-square", log=True),
     "heatmap": lambda: plots.plot_heatmap(GRID, "Correlations", signed=True, bar="correlation"),
-    "curves": lambda: plots.plot_curves({"validation": CURVE}, "Threshold", xlabel="threshold", ylabel="accuracy", chosen=0.5),
+    "curves": lambda: plots.plot_curves({"validation": CURVE}, "Threshold", xlabel="threshold", ylabel="accuracy"),
 }
 
 

