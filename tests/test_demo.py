@@ -183,6 +183,9 @@ def test_the_camera(browser, address):
     page.goto(address)
     page.get_by_label("Capture from camera").first.click()
     page.get_by_text("Click to Access Webcam").click()
+    page.wait_for_function(
+        "[...document.querySelectorAll('video')].some(video => video.videoWidth > 0 && video.currentTime > 0)"
+    )
     page.get_by_label("capture photo").click()
     page.wait_for_function("[...document.querySelectorAll('textarea')].some(area => area.value === 'positive 70%')")
     context.close()
