@@ -191,8 +191,8 @@ class Run(Record):
         path, card_path = self.folder / "model" / f"{name}.keras", self.folder / "model" / "card.json"
         path.parent.mkdir(exist_ok=True)
         # One input stays one and not a list of one, at which Keras warns when it is given an array.
-        ends = (model.inputs[0], model.outputs[0]) if isinstance(model, keras.Sequential) else (model.input, model.output)
-        plain = keras.Model(*ends, name=model.name)
+        inputs = model.inputs[0] if len(model.inputs) == 1 else model.input
+        plain = keras.Model(inputs, model.outputs[0] if len(model.outputs) == 1 else model.output, name=model.name)
         plain.save(path)
         size = next((list(tensor.shape[1:3]) for tensor in plain.inputs if len(tensor.shape) == 4), None)
         known = json.loads(card_path.read_text(encoding="utf-8")) if card_path.is_file() else {}
