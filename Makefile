@@ -6,10 +6,16 @@ DATA ?=
 WEIGHTS ?=
 SET ?=
 export PROFILE DATA WEIGHTS SET RUNS PORT COUNT EPOCHS SEED
+ifeq ($(PROFILE),sample)
+# One thread an operation, also in JupyterLab and nbval: so small networks gain little from two, and one gives the same values on
+# any number of processors.
+export TF_NUM_INTRAOP_THREADS ?= 1
+endif
 
 TASKS := $(sort $(basename $(notdir $(wildcard notebooks/*.ipynb))))
 PROFILES := sample laptop report full
 BIN := .venv/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 READY := .venv/ready
 DEMO := .venv/demo
 
@@ -32,9 +38,9 @@ help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' Makefile
 	@for task in $(TASKS); do printf '  make %-15s %s\n' "$$task" "Run this experiment; PROFILE=, DATA=, WEIGHTS= and SET= change it"; done
 
-reports: $(READY) sample ## Run every experiment on synthetic faces and write the page of all reports
-	@for task in $(TASKS); do $(BIN)/facekit run "$$task" --profile sample || exit 1; done
-	@$(BIN)/facekit site
+reports: $(READY) sample ## Run every experiment on synthetic faces, two at a time, and write the page of all reports
+	@$(MAKE) --no-print-directory --output-sync=line $(if $(filter -j% --jobserver%,$(MAKEFLAGS)),,-j2) PROFILE=sample DATA= WEIGHTS= SET= $(TASKS)
+	@$(BIN)/facekit site --profile sample
 
 site: $(READY) ## Write reports/index.html, the page of all runs, and what it links to
 	@$(BIN)/facekit site
@@ -77,15 +83,19 @@ $(TASKS): $(READY) $(if $(filter sample,$(PROFILE)),sample)
 
 $(READY): requirements.txt requirements-dev.txt constraints.txt pyproject.toml
 	$(check_python)
-	@echo "installing packages into .venv; this takes some minutes, and is done again only when the requirements change"
-	@test -x $(BIN)/python || "$(PYTHON)" -m venv .venv
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt -c constraints.txt
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
-	@touch $@
+	@mkdir .venv.lock 2>/dev/null || { echo "another make is installing packages; wait for it, or remove .venv.lock if there is none" >&2; exit 1; }
+	@trap 'rmdir .venv.lock' EXIT; trap 'exit 130' INT TERM HUP; \
+	echo "installing packages into .venv; this takes some minutes, and is done again only when the requirements change"; \
+	( test -x $(BIN)/python || "$(PYTHON)" -m venv .venv || exit 1; \
+	for group in $$(seq 2 $$(awk -v RS= 'END { print NR }' requirements.txt)); do \
+	  awk -v RS= -v group=$$group 'NR == group { split($$0, line, "\n"); print "  " substr(line[1], 3) }' requirements.txt; \
+	  awk -v RS= -v group=$$group 'NR == group' requirements.txt | $(PIP) -r /dev/stdin -c constraints.txt || exit 1; \
+	done; echo "  tests" && $(PIP) -r requirements-dev.txt -c constraints.txt && $(PIP) --no-deps --editable . && touch $@ ) \
+	|| { echo "pip could not install the packages, for the reason above, often a missing network: with one, or a mirror named by PIP_INDEX_URL, run make again; what is installed stays" >&2; exit 1; }
 
 # --no-deps: gradio asks for a Pillow below the one that the rest of the project is tested with.
 $(DEMO): $(READY) requirements-demo.txt
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements-demo.txt
+	@$(PIP) --no-deps -r requirements-demo.txt
 	@touch $@
 
 gpu: $(READY) ## Put TensorFlow with NVIDIA's libraries into .venv in place of the CPU wheel (Linux)
