@@ -93,6 +93,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--where", default="", metavar="QUERY", help=text)
     add = _add(commands, "site", _site, "write reports/index.html, the page of all runs, and the pages of their notebooks")
     add("--reports", type=Path, metavar="FOLDER", help="the folder of reports (default: the project's)")
+    add("--profile", help="also print the results of this profile's runs as a table")
     add = _add(commands, "demo", _demo, "open a page on this computer on which trained networks predict a photo")
     add("runs", nargs="*", metavar="RUN", help="runs' folders, or tasks: their newest runs (default: all)")
     add("--port", type=int, default=8000, help="port of 127.0.0.1 (default: 8000); 0: any free one")
@@ -170,9 +171,12 @@ def _plant(options: argparse.Namespace) -> None:
 
 def _run(options: argparse.Namespace) -> None:
     from facekit.reporting.runner import run
+    from facekit.reporting.schema import read_record
+    from facekit.reporting.tables import answer
 
     folder = run(options.task, options.profile, options.settings, out=options.out, strict=options.strict)
-    print(f"{options.task} ({options.profile}): {os.path.relpath(folder)}/{options.task}.html")
+    text = answer(read_record(folder / "metrics.json")).replace("**", "")
+    print(f"{options.task} ({options.profile}): {text}\n{os.path.relpath(folder)}/{options.task}.html")
 
 
 def _predict(options: argparse.Namespace) -> int:
@@ -181,12 +185,14 @@ def _predict(options: argparse.Namespace) -> int:
 
 
 def _site(options: argparse.Namespace) -> None:
-    from facekit.reporting.site import build_site
+    from facekit.reporting.site import build_site, tabulate
 
-    index, count, problems = build_site(options.reports)
+    index, runs, problems = build_site(options.reports)
     for problem in problems:
         print(f"facekit: {problem}", file=sys.stderr)
-    print(f"{count} run{'' if count == 1 else 's'}: {os.path.relpath(index)}")
+    if options.profile:
+        print(tabulate([run for run in runs if run["record"].profile == options.profile], os.path.relpath(index.parent)))
+    print(f"{len(runs)} run{'' if len(runs) == 1 else 's'}: open {os.path.relpath(index)} in a browser")
 
 
 def _demo(options: argparse.Namespace) -> None:

@@ -75,7 +75,7 @@ def test_run_passes_its_options_on(monkeypatch, capsys, tmp_path):
 
     def record_call(task, profile, settings, **options):
         given.update(options, task=task, profile=profile, settings=settings)
-        return tmp_path / "laptop" / "smile"
+        return project_root() / "reports" / "laptop" / "smile"
 
     monkeypatch.setattr(runner, "run", record_call)
     words = "run smile --profile laptop --set a=1 b=2 --set c=x=y --data ../faces --weights none --strict".split()
@@ -87,7 +87,9 @@ def test_run_passes_its_options_on(monkeypatch, capsys, tmp_path):
         "out": tmp_path,
         "strict": True,
     }
-    assert capsys.readouterr().out.rstrip().endswith("laptop/smile/smile.html")
+    shown = capsys.readouterr().out.splitlines()
+    assert shown[0].startswith("smile (laptop): The accuracy of the cascade on the test images is ")
+    assert shown[1].endswith("reports/laptop/smile/smile.html")
 
 
 def test_every_dataset_and_its_terms_are_listed(capsys):

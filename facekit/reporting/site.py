@@ -21,14 +21,14 @@ SYMBOLS = {"above": "▲", "within": "●", "below": "▼", "equal": "=", "diffe
 SECTION = re.compile(r'<h2 id="([^"]*)"[^>]*>(.*?)</h2>', re.DOTALL)
 
 
-def build_site(reports: Path | None = None) -> tuple[Path, int, list[str]]:
+def build_site(reports: Path | None = None) -> tuple[Path, list[dict[str, Any]], list[str]]:
     """Write reports/index.html and the pages that it links to.
 
     Args:
         reports: the folder of PROFILE/TASK; the project's if not given. A published.yaml in it is taken before the project's.
 
     Returns:
-        The index, the number of runs on it, and one line for each run that cannot be read.
+        The index, the runs on it, as `tabulate` reads them, and one line for each run that cannot be read.
     """
     reports = Path(reports or project_root() / "reports").resolve()
     if not reports.is_dir():
@@ -44,7 +44,7 @@ def build_site(reports: Path | None = None) -> tuple[Path, int, list[str]]:
     order = [*register, *sorted({run["record"].task for run in runs} - set(register))]
     sections = {task: [run for run in runs if run["record"].task == task] for task in order}
     values = {"sections": sections, "register": register, "problems": problems, "profiles": PROFILES, "kinds": claims.KINDS}
-    return write_text(reports / "index.html", render("index.html.j2", **values)), len(runs), problems
+    return write_text(reports / "index.html", render("index.html.j2", **values)), runs, problems
 
 
 def _read_run(folder: Path, experiment: Experiment | None) -> dict[str, Any]:
@@ -77,6 +77,19 @@ def _read_run(folder: Path, experiment: Experiment | None) -> dict[str, Any]:
         "verdicts": {row.claim: row for row in record.published},
         "files": [path.name for kind in ("ipynb", "json", "csv") for path in sorted(folder.glob(f"[!.]*.{kind}"))],
     }
+
+
+def tabulate(runs: list[dict[str, Any]], folder: str) -> str:
+    """Return runs as text of three lines each, within 80 columns: headline, question, report below `folder`."""
+    form, rows = "{:<17}{:<27}{:<10}{}\n".format, []
+    for run in runs:
+        metric, unit = run["headline"], run["unit"]
+        baseline = claims.format_value(metric.baseline, unit) if metric else ""
+        rows.append(
+            form(run["record"].task, claims.format_measured(metric, unit), baseline, metric.name if metric else "no metric")
+        )
+        rows[-1] += f"  {run['record'].question}\n  {folder}/{run['place']}/{run['record'].task}.html"
+    return "\n".join([form("experiment", "value [95 % interval]", "baseline", "metric"), *rows])
 
 
 def _list_facts(record: Record) -> dict[str, str]:

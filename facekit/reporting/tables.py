@@ -35,33 +35,49 @@ VERDICTS = {
 }
 
 
-def summarise(record: Record) -> str:
-    """Return the box on top of a report in Markdown: question, answer, published / ours / baseline, time."""
+def answer(record: Record) -> str:
+    """Return the answer of a run in words, in Markdown: its headline with interval, baseline and published value."""
     headline, kind = claims.find_headline(record), record.data["kind"]
-    lines = [f"**Question.** {record.question}"]
     if headline is None or headline.value is None:
-        return lines[0]
-    last, row = headline.name.split("/")[-1], next((r for r in record.published if r.reproduced == headline.name), None)
-    share, known = last in ("accuracy", "balanced_accuracy", "macro_f1", "found"), row is not None and row.value is not None
-    value, *bounds, baseline, published = [
-        "–" if number is None else f"{number:.1%}" if share else f"{number:.3f}"
-        for number in (headline.value, *(headline.interval or ()), headline.baseline, row.value if known else None)
-    ]
-    name, interval = name_metric(headline), f"{bounds[0]} to {bounds[1]}" if bounds else "–"
-    answer = f"**Answer.** The {name} is **{value}**" + (f" (95 % interval: {interval})." if bounds else ".")
+        return "The profile names no headline metric, or it was not measured."
+    value, interval, baseline, published, verdict = _format_headline(record, headline)
+    text = f"The {name_metric(headline)} is **{value}**" + (f" (95 % interval: {interval})." if headline.interval else ".")
     if headline.baseline is not None:
         low, high = headline.interval or (headline.value, headline.value)
         better = low > headline.baseline if headline.higher_is_better else high < headline.baseline
+        last = headline.name.split("/")[-1]
         constant = "predicts the mean" if last in ("r2", "mse", "mae") else "answers with the most frequent class"
-        answer += f" That is {'' if better else 'not '}significantly better than a model that always {constant} ({baseline})."
+        text += f" That is {'' if better else 'not '}significantly better than a model that always {constant} ({baseline})."
     if kind != "photographs":
-        answer += f" This run used {claims.KINDS[kind]}, so its numbers cannot be compared with the report's."
-    elif known:
-        answer += f" The report says {published}: {VERDICTS.get(row.verdict, row.verdict or 'our value has no interval')}."
+        text += f" This run used {claims.KINDS[kind]}, so its numbers cannot be compared with the report's."
+    elif published != "–":
+        text += f" The report says {published}: {VERDICTS.get(verdict, verdict or 'our value has no interval')}."
+    return text
+
+
+def summarise(record: Record) -> str:
+    """Return the box on top of a report in Markdown: question, answer, published / ours / baseline, time."""
+    headline, lines = claims.find_headline(record), [f"**Question.** {record.question}"]
+    if headline is None or headline.value is None:
+        return lines[0]
+    value, interval, baseline, published, _ = _format_headline(record, headline)
     seconds = record.run["seconds"].get("whole run", sum(record.run["seconds"].values()))
-    cells = (f"{name}, n = {headline.n:,}", published if kind == "photographs" else "–", value, interval, baseline)
-    lines += [answer, "\n".join(_write_table(BOX_HEAD, [cells])), f"Profile {record.profile}, {format_duration(seconds)}."]
+    published = published if record.data["kind"] == "photographs" else "–"
+    cells = (f"{name_metric(headline)}, n = {headline.n:,}", published, value, interval, baseline)
+    table = "\n".join(_write_table(BOX_HEAD, [cells]))
+    lines += [f"**Answer.** {answer(record)}", table, f"Profile {record.profile}, {format_duration(seconds)}."]
     return "\n\n".join(lines)
+
+
+def _format_headline(record: Record, headline: Metric) -> tuple[str, str, str, str, str | None]:
+    """Return value, interval, baseline, published value (– where there is none) and verdict."""
+    row = next((row for row in record.published if row.reproduced == headline.name), None)
+    share = headline.name.split("/")[-1] in ("accuracy", "balanced_accuracy", "macro_f1", "found")
+    value, *bounds, baseline, published = [
+        "–" if number is None else f"{number:.1%}" if share else f"{number:.3f}"
+        for number in (headline.value, *(headline.interval or ()), headline.baseline, row.value if row else None)
+    ]
+    return value, f"{bounds[0]} to {bounds[1]}" if bounds else "–", baseline, published, row.verdict if row else None
 
 
 def name_metric(metric: Metric) -> str:

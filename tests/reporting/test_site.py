@@ -139,8 +139,11 @@ def read_words(page: Path, start: str = "<main") -> str:
 
 def test_the_index_shows_everything_of_a_run(tmp_path):
     write_run(tmp_path, "laptop")
-    index, count, problems = site.build_site(tmp_path)
-    assert (count, problems) == (1, [])
+    index, runs, problems = site.build_site(tmp_path)
+    assert (len(runs), problems) == (1, [])
+    table = site.tabulate(runs, "reports")
+    assert "smile            81.25% [79.00%, 83.00%]    70.00%    test/cascade/accuracy" in table
+    assert table.endswith("\n  reports/laptop/smile/smile.html")
     words = read_words(index)
     for wanted in (
         "smile laptop real photographs 81.25% [79.00%, 83.00%] test/cascade/accuracy, n = 1,234 70.00% 79.21% ● within",
