@@ -87,7 +87,7 @@ def name_metric(metric: Metric) -> str:
     ('accuracy of the cascade on the test images', 'order')
     """
     split, *of, what = metric.name.split("/")
-    whose = WHOSE.get("/".join(of), f"“{', '.join(of)}”")
+    whose = WHOSE.get("/".join(of), f"the network “{', '.join(of)}”")
     where = f" on the {split} images" if split in ("train", "validation", "test") else ""
     return WHAT.get(what, what.replace("_", " ")) + (f" of {whose}" if whose else "") + where
 
