@@ -65,7 +65,7 @@ def _read_joined(root: Path) -> pd.DataFrame:
     rows["identity"] = UNKNOWN
     if find_form(manifest.table("identities"), root) is not None:
         broken.append(_join(rows, read_rows(manifest, "identities", root), "identity"))
-        rows["identity"] = pd.to_numeric(rows["identity"], errors="coerce").fillna(UNKNOWN).astype(int)
+        rows["identity"] = pd.to_numeric(rows["identity"].where(rows["reason"] == "")).fillna(UNKNOWN).astype(int)
     exclude_repeated(rows, "image_id", list(ATTRIBUTES))
     return pd.concat([rows, *broken], ignore_index=True)
 
