@@ -1,4 +1,4 @@
-"""Notebooks as the runner runs them, small, and what photographs change: nbval runs each sample notebook whole (reports/sample)."""
+"""Notebooks as the runner runs them, small, and what photographs change; nbval runs each sample notebook whole."""
 
 import json
 

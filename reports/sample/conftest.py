@@ -12,7 +12,7 @@ from facekit.paths import project_root
 
 
 def pytest_configure():
-    """Run kernels as `facekit run --strict` does: warnings of facekit and of the notebook are errors, OpenBLAS has one thread."""
+    """Run kernels as `facekit run --strict` does: our own warnings are errors, OpenBLAS has one thread."""
     modules = (path.relative_to(project_root()).with_suffix("") for path in (project_root() / "facekit").rglob("*.py"))
     names = ["__main__", *sorted(".".join(module.parts).removesuffix(".__init__") for module in modules)]
     os.environ["PYTHONWARNINGS"] = ",".join(f"error:::{name}" for name in names)
