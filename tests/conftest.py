@@ -6,8 +6,14 @@ from pathlib import Path
 import pytest
 
 from facekit.paths import project_root
+from facekit.synthetic.layouts import write_sample
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+
+
+def pytest_collection_modifyitems(items):
+    """Begin with the runs of notebooks: each takes so long that at the end one process would wait for the other."""
+    items.sort(key=lambda item: item.path.stem != "test_notebooks")
 
 
 @pytest.fixture(scope="module")
@@ -30,4 +36,13 @@ def shared() -> Path:
     folder = project_root().parent / "shared"
     if not (folder / "data").is_dir():
         pytest.skip("needs the real photographs of ../shared, which are not here")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def samples(tmp_path_factory) -> Path:
+    """A folder with a small synthetic sample of each dataset, which tests leave as it is."""
+    folder = tmp_path_factory.mktemp("samples")
+    for name, count in {"facehack": 96, "selfie": 60, "celeba": 60, "indian_actors": 120}.items():
+        write_sample(name, folder / name, count=count, seed=3)
     return folder

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import sys
 
 import keras
 import numpy as np
@@ -49,3 +50,11 @@ def save_every_kind(folder):
     heads = {"worn": LABELS, "smile": ["none", "positive", "negative"], "is_female": ["is_female"]}
     entry = {"heads": heads, "thresholds": {"worn": [0.5, 0.3, 0.7, 0.5]}}
     return save_run(folder, {"model": (build_network(HEADS, biases), entry)})
+
+
+def forget_facekit(patch):
+    """Let no facekit be imported, and none of its classes be known to Keras, as where it is not installed."""
+    for name in [name for name in sys.modules if name.split(".")[0] == "facekit"]:
+        patch.setitem(sys.modules, name, None)
+    for name in list(known := keras.saving.get_custom_objects()):
+        patch.delitem(known, name)

@@ -88,6 +88,14 @@ def test_importing_facekit_and_its_help_load_nothing_heavy():
     assert done.stdout.strip() == "[]"
 
 
+def test_evaluation_and_reporting_load_no_tensorflow():
+    paths = [path.relative_to(ROOT) for room in ("evaluation", "reporting") for path in list_modules(PACKAGE / room)]
+    names = ", ".join(".".join(path.with_suffix("").parts).removesuffix(".__init__") for path in paths)
+    code = f"import sys, {names}; print({{'tensorflow', 'keras'}} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert done.stdout.strip() == "set()"
+
+
 @pytest.mark.parametrize(("given", "found"), [({}, "1"), ({"TF_ENABLE_ONEDNN_OPTS": "0"}, "0")])
 def test_tensorflow_sums_in_one_way_on_all_processors_unless_told_otherwise(given, found):
     environment = {name: value for name, value in os.environ.items() if name != "TF_ENABLE_ONEDNN_OPTS"} | given

@@ -1,8 +1,5 @@
 """metric.py: statistics become metrics and comparisons with n, interval, baseline and averaging, and format themselves."""
 
-import subprocess
-import sys
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -96,9 +93,3 @@ def test_values_with_draws_become_metrics():
     assert metric == Metric("chi_square/hat", 2.0, metric.interval, 50, 1.0, higher_is_better=False)
     assert metric.interval == pytest.approx((5, 195))
     assert from_draws("q_value", values, n=50) == [Metric("q_value/hat", 2.0, None, 50)]
-
-
-def test_no_tensorflow_is_loaded():
-    rooms = "attribute_tests, averaging, bootstrap, classification, metric, multilabel, regression"
-    code = f"import sys; from facekit.evaluation import {rooms}; print({{'tensorflow', 'keras'}} & set(sys.modules))"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "set()\n"

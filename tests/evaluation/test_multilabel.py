@@ -275,11 +275,11 @@ def test_arrays_that_do_not_fit_are_refused():
         measure("t", Labels(NAMES, TRUE, groups=[1, 2, 3]), PROB)
 
 
-def test_forty_attributes_of_three_thousand_pictures_take_seconds():
-    y_true, y_prob = draw_case(n=2_903, a=40)
+def test_forty_attributes_of_a_thousand_pictures_take_seconds():
+    y_true, y_prob = draw_case(n=1_000, a=40)
     started = time.process_time()
     measure("t", Labels([str(number) for number in range(40)], y_true), y_prob)
-    assert time.process_time() - started < 30
+    assert time.process_time() - started < 10
 
 
 # Ties: none, some, almost only.

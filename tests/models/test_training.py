@@ -3,10 +3,12 @@
 import gc
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import weakref
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -73,6 +75,16 @@ def freeze(model):
     return model
 
 
+@pytest.fixture(scope="module")
+def fitted(tmp_path_factory):
+    """A cache that holds one fit."""
+    folder = tmp_path_factory.mktemp("fitted")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FACEKIT_CACHE", str(folder))
+        fit()
+    return folder
+
+
 CHANGED_LABEL, CHANGED_PIXEL = LABELS.copy(), IMAGES.copy()
 CHANGED_LABEL[0] = "light" if LABELS[0] == "dark" else "dark"
 CHANGED_PIXEL[0, 0, 0, 0] ^= 1
@@ -95,8 +107,8 @@ CHANGED_PIXEL[0, 0, 0, 0] ^= 1
     ],
     ids=lambda change: next(iter(change)),
 )
-def test_what_changes_the_result_makes_another_fit(change, monkeypatch):
-    fit()
+def test_what_changes_the_result_makes_another_fit(change, fitted, monkeypatch):
+    monkeypatch.setenv("FACEKIT_CACHE", str(fitted))
     monkeypatch.setattr(training.keras.Model, "fit", lambda *_, **__: (_ for _ in ()).throw(KeyError("trains")))
     fit()
     with pytest.raises(KeyError, match="trains"):
@@ -110,30 +122,22 @@ def test_one_dropout_seed_is_another_fit():
     assert not fit(first).history["loss"].equals(fit(second).history["loss"])
 
 
-def test_names_that_keras_counts_up_and_comments_change_no_key(tmp_path):
+def test_names_that_keras_counts_up_change_no_key():
     folder = fit(make_model()).folder
     keras.layers.Dense(1), keras.layers.Flatten(), keras.layers.Dropout(0.1), keras.layers.BatchNormalization()
     assert fit(make_model()).folder == folder
-    # In a process of its own, whose facekit has other comments and docstrings.
-    code = "import sys; sys.path[:0] = [{!r}, {!r}]; from test_training import fit; print(fit().folder)"
-    copy_with_other_comments(tmp_path / "edited")
-    code = code.format(str(tmp_path / "edited"), os.path.dirname(__file__))
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=dict(os.environ))
-    assert found.stdout.strip() == str(folder), found.stderr[-2000:]
 
 
 def copy_with_other_comments(target):
-    import shutil
-    from pathlib import Path
-
     shutil.copytree(Path(training.__file__).parent.parent, target / "facekit")
     for path in (target / "facekit").rglob("*.py"):
         path.write_text("# A comment more.\n" + path.read_text() + "\n# And another.\n")
+    return target
 
 
 KILLED = """
 import os, signal, sys
-sys.path.insert(0, sys.argv[1])
+sys.path[:0] = sys.argv[1:3]
 from test_training import fit
 from facekit.models import training
 predict, calls = training.predict, []
@@ -149,14 +153,18 @@ fit(epochs=3, checkpoint="val_loss", patience=3)
 """
 
 
-def test_a_killed_fit_resumes_to_the_same_values(tmp_path, monkeypatch):
+def test_a_killed_fit_resumes_to_the_same_values_whatever_the_comments(tmp_path, monkeypatch):
     whole = fit(epochs=3, checkpoint="val_loss", patience=3)
     monkeypatch.setenv("FACEKIT_CACHE", str(tmp_path / "cut"))
-    killed = subprocess.run([sys.executable, "-c", KILLED, os.path.dirname(__file__)], capture_output=True, text=True)
+    # In a process of its own, whose facekit has other comments: they change no key, so the fit is found again below.
+    folders = [str(copy_with_other_comments(tmp_path / "edited")), os.path.dirname(__file__)]
+    killed = subprocess.run([sys.executable, "-c", KILLED, *folders], capture_output=True, text=True)
     assert killed.returncode == -signal.SIGKILL, killed.stderr[-2000:]
     (state,) = (tmp_path / "cut").rglob("state.npz")
+    assert state.parent.name == whole.folder.name
     assert len(json.loads(str(np.load(state)["rows"]))) == 2
     resumed = fit(epochs=3, checkpoint="val_loss", patience=3)
+    assert len(list((tmp_path / "cut" / "fits").iterdir())) == 1
     assert resumed.history.drop(columns="seconds").equals(whole.history.drop(columns="seconds"))
     for weight, other in zip(whole.model.variables, resumed.model.variables, strict=True):
         np.testing.assert_array_equal(weight, other)

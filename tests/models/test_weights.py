@@ -172,6 +172,12 @@ def make_gap(file, other):
     file.move(KERNEL, "layers/conv2d/vars/1")
 
 
+@pytest.fixture(scope="module")
+def untouched():
+    """The same network with other weights, which no refused file changes."""
+    return build_narrow()
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -193,16 +199,15 @@ def make_gap(file, other):
         (make_gap, "cannot be read"),
     ],
 )
-def test_hostile_or_wrong_file_is_refused_before_anything_changes(narrow, saved, tmp_path, change, message):
+def test_hostile_or_wrong_file_is_refused_before_anything_changes(untouched, saved, tmp_path, change, message):
     other = tmp_path / "other.h5"
     shutil.copy(saved, other)
     with h5py.File(saved, "r+") as file:
         change(file, other)
-    model = build_narrow()
-    before = model.get_weights()
+    before = untouched.get_weights()
     with pytest.raises(WeightsError, match=message):
-        weights.load_weights(model, "MobileNet", str(saved), alpha=0.25)
-    assert all(np.array_equal(a, b) for a, b in zip(before, model.get_weights(), strict=True))
+        weights.load_weights(untouched, "MobileNet", str(saved), alpha=0.25)
+    assert all(np.array_equal(a, b) for a, b in zip(before, untouched.get_weights(), strict=True))
 
 
 @pytest.mark.parametrize("content", [b"", b"not hdf5", b"\x89HDF\r\n\x1a\n" + bytes(100)])
@@ -216,13 +221,13 @@ def test_what_is_no_hdf5_is_refused(tmp_path, content):
 # --- weights of another run -----------------------------------------------------------------------------
 
 
-@pytest.fixture
-def runs(narrow, tmp_path, monkeypatch):
+@pytest.fixture(scope="module")
+def saved_reports(narrow, tmp_path_factory):
     """Runs laptop/celeba, which left a backbone alone, and laptop/gender, which left a whole model; both divide by 255."""
-    monkeypatch.setattr(weights, "project_root", lambda: tmp_path)
+    reports = tmp_path_factory.mktemp("reports")
     base = build_narrow(size=(48, 32), preprocessing="unit")
     base.set_weights(narrow.get_weights())
-    folders = [tmp_path / "reports" / "laptop" / task / "model" for task in ("celeba", "gender")]
+    folders = [reports / "laptop" / task / "model" for task in ("celeba", "gender")]
     save_backbone(base, folders[0], "# For transfer", network="MobileNet", alpha=0.25, data={"dataset": "celeba"})
     x = keras.layers.GlobalAveragePooling2D()(base.output)
     model = keras.Model(base.input, keras.layers.Dense(2, name="gender")(x))
@@ -230,7 +235,15 @@ def runs(narrow, tmp_path, monkeypatch):
     model.save(folders[1] / "model.keras")
     entry = {"file": "model.keras", "sha256": hash_file(folders[1] / "model.keras")}
     (folders[1] / "card.json").write_text(json.dumps({"task": "gender", "models": {"model": entry}}))
-    return folders
+    return reports
+
+
+@pytest.fixture
+def runs(saved_reports, tmp_path, monkeypatch):
+    """A copy of these runs, which a test may harm, as the project's: the folders of their models."""
+    monkeypatch.setattr(weights, "project_root", lambda: tmp_path)
+    shutil.copytree(saved_reports, tmp_path / "reports")
+    return [tmp_path / "reports" / "laptop" / task / "model" for task in ("celeba", "gender")]
 
 
 @pytest.mark.parametrize("task", ["celeba", "gender"])

@@ -170,9 +170,8 @@ def is_alive(pid: int) -> bool:
 
 
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="reads process states from /proc")
-@pytest.mark.parametrize(
-    ("sent", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGKILL, -9)]
-)
+# A hangup ends the command as a termination does: tests/test_cli.py.
+@pytest.mark.parametrize(("sent", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)])
 def test_an_interrupted_run_leaves_the_old_one_and_no_process(tmp_path, sent, status):
     reports, mark = tmp_path / "reports" / "sample", tmp_path / "pid"
     (reports / "tiny").mkdir(parents=True)

@@ -152,31 +152,28 @@ def test_the_watch_sees_requests_complaints_and_pale_texts(browser, tmp_path):
         assert any("boom" in complaint for complaint in visit.complaints)
 
 
-# Dark differs from light in colours alone: the committed pages are seen in both by the next test.
-@pytest.mark.parametrize(("name", "scheme"), [("small", "light"), ("small", "dark"), ("committed", "light")])
-def test_every_page_fits_and_shows_something_on_desk_and_phone(browser, request, tmp_path, name, scheme):
-    reports = request.getfixturevalue(name)
-    for viewport in (DESKTOP, PHONE, NARROW) if scheme == "light" else (DESKTOP, PHONE):
-        with Visit(browser, viewport, color_scheme=scheme) as visit:
-            for path in list_pages(reports):
-                page = visit.open(path)
-                width = page.evaluate("document.documentElement.scrollWidth")
-                assert width <= viewport["width"], f"{path} is {width} wide"
-                if viewport != NARROW:
-                    assert_something_is_seen(page.screenshot(path=tmp_path / f"{path.stem}-{viewport['width']}.png"))
-                    ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
-                    assert ground == {"light": "rgb(255, 255, 255)", "dark": "rgb(20, 24, 29)"}[scheme]
+GROUNDS = {"light": "rgb(255, 255, 255)", "dark": "rgb(20, 24, 29)"}
 
 
 @pytest.mark.parametrize("name", ["small", "committed"])
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_texts_stand_out_and_pictures_have_a_text(browser, request, name, scheme):
-    with Visit(browser, color_scheme=scheme) as visit:
+def test_every_page_fits_and_its_texts_stand_out_on_desk_and_phone_in_light_and_dark(browser, request, name):
+    with Visit(browser) as visit:
         for path in list_pages(request.getfixturevalue(name)):
             page = visit.open(path)
-            found = page.evaluate(CONTRASTS)
-            assert found["seen"] > 20
-            assert found["poor"] == [], path
+            for viewport in (NARROW, PHONE, DESKTOP):
+                page.set_viewport_size(viewport)
+                width = page.evaluate("document.documentElement.scrollWidth")
+                assert width <= viewport["width"], f"{path} is {width} wide"
+                if viewport != NARROW:
+                    assert_something_is_seen(page.screenshot())
+            for scheme, ground in GROUNDS.items():  # they differ in colours alone
+                page.emulate_media(color_scheme=scheme)
+                assert page.evaluate("getComputedStyle(document.body).backgroundColor") == ground
+                found = page.evaluate(CONTRASTS)
+                assert found["seen"] > 20
+                assert found["poor"] == [], path
+            if name == "small":
+                assert_something_is_seen(page.screenshot())
             told = "pictures => pictures.map(picture => picture.alt || picture.getAttribute('aria-label'))"
             assert all(page.eval_on_selector_all("img, svg[role=img]", told)), path
             assert page.evaluate("[...document.images].every(picture => picture.complete && picture.naturalWidth > 0)"), path

@@ -17,15 +17,6 @@ from facekit.synthetic.layouts import write_sample
 CELEBA_COLUMNS = "5_o_Clock_Shadow Arched_Eyebrows Attractive Bags_Under_Eyes Bald Bangs Big_Lips Big_Nose Black_Hair"
 
 
-@pytest.fixture(scope="module")
-def samples(tmp_path_factory) -> Path:
-    """A folder with a small sample of each dataset."""
-    folder = tmp_path_factory.mktemp("samples")
-    for name, count in (("facehack", 96), ("selfie", 60), ("celeba", 60), ("indian_actors", 120)):
-        write_sample(name, folder / name, count=count, seed=3)
-    return folder
-
-
 def read_bytes(folder: Path) -> dict[str, bytes]:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in sorted(folder.rglob("*.*"))}
 

@@ -1,12 +1,14 @@
 """The small network of profile sample: its faces, and the committed file is what its command makes."""
 
 import json
+from functools import partial
 
 import numpy as np
 
 from facekit.models import backbones
 from facekit.models.weights import SAMPLE_FILE
 from facekit.paths import hash_file
+from facekit.synthetic import pretrain
 from facekit.synthetic.pretrain import ALPHA, SIZE, draw_faces, train_sample_backbone
 
 
@@ -22,6 +24,8 @@ def test_faces_come_with_their_traits_and_in_parts():
 def test_the_command_writes_weights_that_load(tmp_path, monkeypatch):
     monkeypatch.setenv("FACEKIT_CACHE", str(tmp_path / "cache"))
     target = tmp_path / "made" / "sample.weights.h5"
+    monkeypatch.setattr(pretrain, "SIZE", (32, 32))  # small faces and the last layers are learnt sooner
+    monkeypatch.setattr(backbones, "build", partial(backbones.build, frozen_layers=79))
     made = train_sample_backbone(target, count=60, epochs=1, seed=0)
     assert (target.parent / "SHA256SUMS").read_text() == f"{hash_file(target)}  sample.weights.h5\n"
     assert json.loads((target.parent / "made.json").read_text()) == made

@@ -15,14 +15,13 @@ from facekit.data.readers.selfie import ATTRIBUTES
 from facekit.data.tables import read_dataset
 from facekit.errors import DataError, ParameterError
 from facekit.synthetic import semi_synthetic
-from facekit.synthetic.layouts import write_sample
 from facekit.synthetic.semi_synthetic import plant_popularity
 
 
 @pytest.fixture(scope="module")
-def celeba(tmp_path_factory):
+def celeba(samples):
     """Synthetic faces in CelebA's layout, so that no photograph is needed."""
-    return write_sample("celeba", tmp_path_factory.mktemp("source") / "celeba", count=60, seed=4)
+    return samples / "celeba"
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,6 @@ from facekit.data.readers import celeba, selfie
 from facekit.data.tables import read_dataset
 from facekit.data.verify import verify_dataset
 from facekit.errors import DataError
-from facekit.synthetic.layouts import write_sample
 
 # What each reader must give: rows by split for its tiny raw files, target columns, the first table and the images' folder.
 CONTRACT = {
@@ -81,13 +80,12 @@ def test_raw_files(raw):
 
 
 @pytest.mark.parametrize("name", sorted(CONTRACT))
-def test_synthetic_sample(name, tmp_path):
-    write_sample(name, tmp_path / "sample", count=60, seed=3)
-    dataset = read_dataset(name, tmp_path / "sample")
+def test_synthetic_sample(name, samples):
+    dataset = read_dataset(name, samples / name)
     check_contract(dataset, name)
     assert dataset.kind == "synthetic"
     assert dataset.excluded.empty
-    report = verify_dataset(name, tmp_path / "sample")
+    report = verify_dataset(name, samples / name)
     assert (report.problems, report.findings) == ([], [])
     assert report.state == "synthetic data"
 
