@@ -58,7 +58,8 @@ check: $(READY) sample ## Lint, format, and the rules of the project: notebooks,
 	$(BIN)/python -m pytest -q tests/test_project.py
 	@if [ -n "$$CI" ]; then $(BIN)/python -m facekit.reporting.tables --check; fi  # your own runs may differ in a digit
 
-lab: $(READY) sample ## Open the notebooks in JupyterLab
+lab: $(READY) sample ## Open the notebooks in JupyterLab, which asks nothing from elsewhere
+	@$(BIN)/jupyter labextension disable --level=sys_prefix @jupyterlab/apputils-extension:announcements 2>/dev/null
 	$(BIN)/jupyter-lab notebooks
 
 tensorboard: $(READY) ## Open TensorBoard on the logs of the trainings
