@@ -39,7 +39,7 @@ help: ## List the targets
 	@for task in $(TASKS); do printf '  make %-15s %s\n' "$$task" "Run this experiment; PROFILE=, DATA=, WEIGHTS= and SET= change it"; done
 
 reports: $(READY) sample ## Run every experiment on synthetic faces, two at a time, and write the page of all reports
-	@$(MAKE) --no-print-directory --output-sync=line $(if $(filter -j% --jobserver%,$(MAKEFLAGS)),,-j2) PROFILE=sample DATA= WEIGHTS= SET= $(TASKS)
+	@$(MAKE) --no-print-directory $(if $(filter -j% --jobserver%,$(MAKEFLAGS)),,-j2) PROFILE=sample DATA= WEIGHTS= SET= $(TASKS)
 	@$(BIN)/facekit site --profile sample
 
 site: $(READY) ## Write reports/index.html, the page of all runs, and what it links to
@@ -78,8 +78,9 @@ format: $(READY) ## Format code and notebooks
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# Where several run at a time, each writes whole lines: two moving lines would overwrite each other.
 $(TASKS): $(READY) $(if $(filter sample,$(PROFILE)),sample)
-	@set -f; $(BIN)/facekit run $@ --profile "$$PROFILE" \
+	@set -f; $(if $(filter -j% --jobserver%,$(MAKEFLAGS)),TTY_COMPATIBLE=0) $(BIN)/facekit run $@ --profile "$$PROFILE" \
 	  $${DATA:+--data "$$DATA"} $${WEIGHTS:+--weights "$$WEIGHTS"} $${SET:+--set $$SET}
 
 $(READY): requirements.txt requirements-dev.txt constraints.txt pyproject.toml
