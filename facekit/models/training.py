@@ -7,6 +7,7 @@ without labels, for a look after the choice), and a cached result although somet
 import gc
 import importlib.util
 import json
+import os
 import re
 import time
 from dataclasses import dataclass
@@ -201,7 +202,8 @@ def _compute_key(model: keras.Model, fingerprints: dict[str, str], settings: lis
         variables=variables,
         fingerprints=fingerprints,
         settings=settings,
-        versions=[REVISION, keras.__version__, np.__version__],
+        # With another number of threads TensorFlow sums in another order, and trainings part.
+        versions=[REVISION, keras.__version__, np.__version__, os.environ.get("TF_NUM_INTRAOP_THREADS")],
     )
 
 
