@@ -53,12 +53,31 @@ def set_up(*, seed: int, gpu_memory_mb: int = 0, mixed_precision: bool = False) 
     return f"{len(gpus)} gpu" if gpus else "cpu"
 
 
+@keras.saving.register_keras_serializable("facekit")
+class WarmupCosine(keras.optimizers.schedules.LearningRateSchedule):
+    """A learning rate that rises to its peak over `warmup` steps and then falls to 0 at step `total`, along a cosine.
+
+    As Keras' CosineDecay, but without its branch, which TensorFlow traces anew for every variable: a sixth of a small fit's time.
+    """
+
+    def __init__(self, peak: float, warmup: int, total: int):
+        self.peak, self.warmup, self.total = peak, warmup, total
+
+    def __call__(self, step):
+        """Return the rate of a step, counted from 0."""
+        step = keras.ops.cast(step, "float32")
+        fallen = keras.ops.clip((step - self.warmup) / max(1, self.total - self.warmup), 0, 1)
+        return self.peak * keras.ops.minimum(step / self.warmup, (1 + keras.ops.cos(np.pi * fallen)) / 2)
+
+    def get_config(self) -> dict:
+        """Return the arguments."""
+        return {"peak": self.peak, "warmup": self.warmup, "total": self.total}
+
+
 def adamw(learning_rate: float, epochs: int, train: Batches, weight_decay: float = 0.01) -> keras.optimizers.AdamW:
     """Return AdamW whose learning rate rises to its peak over a twentieth of all steps and then falls to 0 along a cosine."""
-    total, warmup = epochs * len(train), max(1, epochs * len(train) // 20)
-    steps = {"decay_steps": max(1, total - warmup), "warmup_steps": warmup}
-    schedule = keras.optimizers.schedules.CosineDecay(0.0, warmup_target=learning_rate, **steps)
-    return keras.optimizers.AdamW(schedule, weight_decay=weight_decay)
+    total = epochs * len(train)
+    return keras.optimizers.AdamW(WarmupCosine(learning_rate, max(1, total // 20), total), weight_decay=weight_decay)
 
 
 @dataclass(frozen=True)

@@ -292,11 +292,13 @@ def test_unknown_choices_list_the_known(settings, message):
 
 def test_the_learning_rate_rises_and_falls_to_nothing():
     train = make_batches(TRAIN, seed=0)
-    rate = training.adamw(0.1, 10, train).get_config()["learning_rate"]["config"]
-    assert (rate["initial_learning_rate"], rate["warmup_target"]) == (0.0, 0.1)
-    assert (rate["warmup_steps"], rate["decay_steps"]) == (3, 57)
-    schedule = keras.optimizers.schedules.CosineDecay(**rate)
-    assert [round(float(schedule(step)), 4) for step in (0, 3, 60)] == [0, 0.1, 0]
+    config = training.adamw(0.1, 10, train).get_config()["learning_rate"]["config"]
+    assert config == {"peak": 0.1, "warmup": 3, "total": 60}
+    ours = training.WarmupCosine(**config)
+    theirs = keras.optimizers.schedules.CosineDecay(0.0, decay_steps=57, warmup_target=0.1, warmup_steps=3)
+    rates = [float(ours(step)) for step in range(62)]
+    np.testing.assert_allclose(rates, [float(theirs(step)) for step in range(62)], atol=1e-8)
+    assert [rates[0], max(rates), rates[60]] == [0, rates[3], 0]
 
 
 def test_scalars_are_logged_for_tensorboard(cache):
