@@ -5,8 +5,12 @@ papermill runs a notebook in the caller's folder, nbval in the notebook's; so re
 
 import hashlib
 import json
+import math
 import os
 from pathlib import Path
+from typing import Any
+
+from facekit.errors import DataError
 
 CACHE = ".facekit"
 
@@ -58,6 +62,38 @@ def hash_file(path: str | os.PathLike) -> str:
     """Return the sha256 of a file's bytes, in hex."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def read_json(path: str | os.PathLike, hint: str = "") -> Any:
+    """Return what a JSON file holds; DataError where it is missing, damaged, or would be read otherwise elsewhere.
+
+    Refused are also a name twice in one object, NaN and numbers too large for 64 bits.
+    """
+    numbers = {"parse_int": _read_int, "parse_float": _read_float, "parse_constant": _read_float}
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"), object_pairs_hook=_read_object, **numbers)
+    except (OSError, ValueError, RecursionError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise DataError(f"{path}: {reason}", expected="a JSON file", hint=hint) from None
+
+
+def _read_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    if len(content := dict(pairs)) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"{next(name for name in content if names.count(name) > 1)!r:.80} twice")
+    return content
+
+
+def _read_int(text: str) -> int:
+    if len(text) > 18:
+        raise ValueError(f"number {text:.20}...")
+    return int(text)
+
+
+def _read_float(text: str) -> float:
+    if not math.isfinite(number := float(text)):
+        raise ValueError(f"number {text:.20}")
+    return number
 
 
 def write_text(path: str | os.PathLike, text: str) -> Path:

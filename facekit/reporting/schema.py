@@ -11,6 +11,7 @@ from pydantic import TypeAdapter
 
 from facekit.errors import DataError
 from facekit.evaluation.metric import Comparison, Metric
+from facekit.paths import read_json
 from facekit.reporting.claims import KINDS, Verdict
 from facekit.reporting.parameters import validate
 
@@ -36,11 +37,8 @@ class Record:
 
 def read_record(path: Path) -> Record:
     """Read a metrics.json; DataError where it is missing, damaged, or of a later facekit."""
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise DataError(f"{path}: {error.strerror}", expected="a run", hint="run the experiment") from None
-    record = validate(TypeAdapter(Record).validate_json, content, f"{path}: ")
+    content = read_json(path, hint="run the experiment")
+    record = validate(TypeAdapter(Record).validate_python, content, f"{path}: ")
     if record.schema > SCHEMA or not record.run or record.data.get("kind") not in KINDS:
         raise DataError(f"{path}: schema {record.schema}", expected=f"{SCHEMA}, with data and run", hint="update facekit")
     return record

@@ -31,10 +31,17 @@ def test_committed_runs_are_read_and_written_alike(path):
 @pytest.mark.parametrize(
     ("content", "told"),
     [
-        (b"", "EOF"),
-        (b"\xff", "Invalid JSON"),
+        (b"", "Expecting value"),
+        (b"\xff", "can't decode"),
+        (b'{"task": "a", "task": "b"}', "'task' twice"),
+        (b'{"a": {"b": 1, "b": 1}}', "'b' twice"),
+        (b'{"schema": NaN}', "number NaN"),
+        (b'{"schema": -Infinity}', "number -Infinity"),
+        (b'{"schema": 1e999}', "number 1e999"),
+        (b'{"schema": ' + b"9" * 400 + b"}", "number 99999999999999999999..."),
+        (b'{"schema": ' + b"9" * 9999 + b"}", "number 99999999999999999999..."),
         (b"[]", "expected Input should be"),
-        (b"[" * 99999, "recursion limit"),
+        (b"[" * 99999, "recursion"),
         (b'{"schema": 1}', "task: .*; expected Field required"),
     ],
 )
