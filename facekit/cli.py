@@ -170,8 +170,8 @@ def _plant(options: argparse.Namespace) -> None:
 
 
 def _run(options: argparse.Namespace) -> None:
+    from facekit.reporting.claims import read_record
     from facekit.reporting.runner import run
-    from facekit.reporting.schema import read_record
     from facekit.reporting.tables import answer
 
     folder = run(options.task, options.profile, options.settings, out=options.out, strict=options.strict)

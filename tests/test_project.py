@@ -15,7 +15,7 @@ import nbformat
 import pytest
 
 from facekit.paths import project_root
-from facekit.reporting import claims, parameters, runner, schema
+from facekit.reporting import claims, parameters, runner
 
 ROOT = project_root()
 PACKAGE = ROOT / "facekit"
@@ -214,7 +214,7 @@ def test_the_register_of_claims_is_complete():
 
 @pytest.mark.parametrize("path", sorted((ROOT / "reports").glob("[!.]*/[!.]*/metrics.json")), ids=str)
 def test_committed_runs_reach_what_is_expected(path):
-    run = schema.read_record(path)
+    run = claims.read_record(path)
     found = {metric.name: metric.value for metric in run.metrics}
     for row in parameters.read_profile(run.task, run.profile).expected:
         assert row.includes(found.get(row.metric)), f"{row.metric} is {found.get(row.metric)}"
@@ -233,7 +233,7 @@ EFFECTS = {"selfie-auxiliary": ("true", "shuffled"), "selfie-task2": ("oracle", 
 
 @pytest.mark.parametrize("path", SAMPLES, ids=lambda path: path.parent.name)
 def test_a_sample_report_shows_that_something_is_learnt(path):
-    run = schema.read_record(path)
+    run = claims.read_record(path)
     found = {metric.name: metric for metric in run.metrics}
     headline = claims.find_headline(run)
     if run.task == "selfie-ranking":  # its headline is a proportion of effects found; the model's is this

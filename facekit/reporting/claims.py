@@ -2,20 +2,21 @@
 
 import contextlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pandas as pd
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, TypeAdapter
 
-from facekit.errors import FacekitError, ParameterError
+from facekit.errors import DataError, FacekitError, ParameterError
 from facekit.evaluation.metric import LOWER_IS_BETTER, Comparison, Metric
-from facekit.paths import project_root
+from facekit.paths import project_root, read_json
 from facekit.reporting.parameters import read_profile, read_yaml, validate
 
 KINDS = {"photographs": "real photographs", "planted": "semi-synthetic popularity", "synthetic": "synthetic images"}
+SCHEMA = 1  # of metrics.json
 COUNTS = ("attributes", "batches", "classes", "components", "epochs", "images", "layers", "parameters", "steps")
 
 
@@ -60,6 +61,32 @@ class Verdict:
     reproduced: str | None
     verdict: str | None
     why: str | None
+
+
+@dataclass
+class Record:
+    """What metrics.json holds."""
+
+    task: str
+    profile: str
+    question: str
+    parameters: dict[str, Any]
+    data: dict[str, Any] = field(default_factory=dict)
+    backbone: dict[str, Any] = field(default_factory=dict)
+    metrics: list[Metric] = field(default_factory=list)
+    comparisons: list[Comparison] = field(default_factory=list)
+    published: list[Verdict] = field(default_factory=list)
+    run: dict[str, Any] = field(default_factory=dict)  # the only part that may differ between two equal runs
+    schema: int = SCHEMA
+
+
+def read_record(path: Path) -> Record:
+    """Read a metrics.json; DataError where it is missing, damaged, or of a later facekit."""
+    content = read_json(path, hint="run the experiment")
+    record = validate(TypeAdapter(Record).validate_python, content, f"{path}: ")
+    if record.schema > SCHEMA or not record.run or record.data.get("kind") not in KINDS:
+        raise DataError(f"{path}: schema {record.schema}", expected=f"{SCHEMA}, with data and run", hint="update facekit")
+    return record
 
 
 @cache

@@ -1,4 +1,4 @@
-"""One run's folder: metrics.json (schema.py), tables, figures and models, filled while the notebook runs.
+"""One run's folder: metrics.json (claims.Record), tables, figures and models, filled while the notebook runs.
 
 Two equal runs leave equal files (but for `run` in metrics.json); labels and faces of real people are left out.
 """
@@ -9,6 +9,7 @@ import io
 import json
 import os
 import platform
+import re
 import shutil
 import sys
 import time
@@ -29,9 +30,9 @@ from facekit.errors import DataError, ParameterError
 from facekit.evaluation.metric import Comparison, Metric
 from facekit.paths import cache_folder, hash_file, write_text
 from facekit.reporting import claims
+from facekit.reporting.claims import Record, Verdict
 from facekit.reporting.parameters import collect, read_profile
 from facekit.reporting.plots import FACES
-from facekit.reporting.schema import Record, dump_json, escape
 
 COLUMNS = ("path", "y_true", "y_pred", "Class", "ID")  # of predictions, besides y_pred_<head> and y_prob_<class or head>
 PACKAGES = ("numpy", "pandas", "scipy", "scikit-learn", "tensorflow", "tensorflow-cpu", "keras", "opencv-python-headless")
@@ -257,3 +258,27 @@ def _measure_memory() -> int | None:
         with contextlib.suppress(psutil.Error):
             memory += child.memory_info().rss
     return round(memory / 2**20)
+
+
+def dump_json(record: Any) -> str:
+    """Return JSON as metrics.json holds it: sorted keys, two spaces, null where a number is not one.
+
+    >>> print(dump_json({"b": 0.1, "a": float("nan")}), end="")
+    {
+      "a": null,
+      "b": 0.1
+    }
+    """
+    plain = json.loads(json.dumps(record, default=_make_plain), parse_constant=lambda _: None)
+    return escape(json.dumps(plain, sort_keys=True, indent=2, ensure_ascii=False), "\\") + "\n"
+
+
+def _make_plain(value: Any) -> Any:
+    if isinstance(value, (Metric, Comparison, Verdict)):
+        return vars(value)
+    return None if value is pd.NA or value is pd.NaT else value.tolist()  # numpy's arrays and numbers
+
+
+def escape(text: str, before: str = "") -> str:
+    """Return text that UTF-8 can hold: file names that are not UTF-8 are shown escaped."""
+    return re.sub("[\ud800-\udfff]", lambda match: f"{before}\\u{ord(match[0]):x}", text)

@@ -34,8 +34,8 @@ from facekit.errors import FacekitError
 from facekit.paths import build_key, cache_folder, project_root, write_text
 from facekit.progress import CHANNEL
 from facekit.reporting import site, tables
+from facekit.reporting.claims import read_record
 from facekit.reporting.parameters import find_notebook, merge, read_parameters, read_profile
-from facekit.reporting.schema import read_record
 
 LOG_SECONDS = 30  # between two lines of one section where nobody watches a terminal
 SUMMARY, SUMMARY_END = "<!-- summary -->", "<!-- summary: end -->"

@@ -12,12 +12,10 @@ from facekit.errors import DataError, FacekitError
 from facekit.evaluation.metric import Metric
 from facekit.paths import project_root, write_text
 from facekit.reporting import claims
-from facekit.reporting.claims import Experiment
+from facekit.reporting.claims import Experiment, read_record
 from facekit.reporting.parameters import PROFILES
-from facekit.reporting.schema import Record, read_record
 
 TEMPLATES = Path(__file__).parent / "templates"
-SYMBOLS = {"above": "▲", "within": "●", "below": "▼", "equal": "=", "differs": "≠", "report error": "!", "not comparable": "○"}
 SECTION = re.compile(r'<h2 id="([^"]*)"[^>]*>(.*?)</h2>', re.DOTALL)
 
 
@@ -43,7 +41,7 @@ def build_site(reports: Path | None = None) -> tuple[Path, list[dict[str, Any]],
     runs.sort(key=lambda run: run["record"].data["kind"] == "synthetic")  # real images first
     order = [*register, *sorted({run["record"].task for run in runs} - set(register))]
     sections = {task: [run for run in runs if run["record"].task == task] for task in order}
-    values = {"sections": sections, "register": register, "problems": problems, "profiles": PROFILES, "kinds": claims.KINDS}
+    values = {"sections": sections, "register": register, "problems": problems, "profiles": PROFILES}
     return write_text(reports / "index.html", render("index.html.j2", **values)), runs, problems
 
 
@@ -57,7 +55,9 @@ def _read_run(folder: Path, experiment: Experiment | None) -> dict[str, Any]:
     try:
         notebook = nbformat.read(folder / f"{task}.ipynb", as_version=4)
         page = build_page(notebook, title=task, profile=record.profile, home="../../index.html")
-        shown = {"title": _find_title(notebook) or task, "facts": _list_facts(record)} | _find_highlights(notebook)
+        shown = {"title": _find_title(notebook) or task, "facts": render("facts.html.j2", record=record)} | _find_highlights(
+            notebook
+        )
     except Exception as error:  # a damaged run makes nbformat, nbconvert and formats raise whatever they meet
         reason = f"{task}: {type(error).__name__}: {error}".splitlines()[0][:200]
         raise DataError(reason, expected="the notebook and record of a run", hint="run the experiment again") from error
@@ -90,23 +90,6 @@ def tabulate(runs: list[dict[str, Any]], folder: str) -> str:
         )
         rows[-1] += f"  {run['record'].question}\n  {folder}/{run['place']}/{run['record'].task}.html"
     return "\n".join([form("experiment", "value [95 % interval]", "baseline", "metric"), *rows])
-
-
-def _list_facts(record: Record) -> dict[str, str]:
-    """Return what the index says about a run's data, network, time and machine."""
-    data, network, run = record.data, record.backbone, record.run
-    images = sum(n for split in data["counts"].values() for n in split.values())
-    facts = {"Data": f"{data['dataset']}, {images:,} images; {data.get('excluded', {}).get('rows', 0):,} rows excluded"}
-    if (near := data["audit"].get("cross_split_near_duplicates")) is not None:
-        facts["Leak check"] = f"{near:,} near-duplicate images across splits"
-    if network.get("network"):
-        size = " × ".join(map(str, network.get("input_size") or ()))
-        facts["Network"] = f"{network['network']} at {size or '?'}, {network.get('parameters', 0):,} parameters"
-    seconds = run["seconds"].get("whole run", sum(run["seconds"].values()))
-    memory = f"; at most {run['peak_memory_mb'] / 1024:.1f} GB of memory" if run.get("peak_memory_mb") else ""
-    machine = f"{run['machine'].get('cores', '?')} cores, {run['device']}{memory}"
-    facts["Run time"] = f"{format_duration(seconds)} on {machine}; facekit {run['versions'].get('facekit', '?')}"
-    return facts
 
 
 def build_page(notebook: Any, *, title: str, profile: str, home: str = "") -> str:
@@ -165,10 +148,14 @@ def render(template: str, **values: Any) -> str:
 def _load_environment():
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-    look = {"autoescape": True, "undefined": StrictUndefined, "trim_blocks": True, "lstrip_blocks": True}
-    environment = Environment(loader=FileSystemLoader(TEMPLATES), **look)
+    look = {"undefined": StrictUndefined, "trim_blocks": True, "lstrip_blocks": True}
+    environment = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=lambda name: ".html." in name, **look)
     environment.filters |= {"value": claims.format_value, "measured": claims.format_measured, "place": place_marks}
-    environment.globals["symbols"] = SYMBOLS
+    environment.filters |= {
+        "duration": format_duration,
+        "total": lambda seconds: seconds.get("whole run", sum(seconds.values())),
+    }
+    environment.globals["kinds"] = claims.KINDS
     return environment
 
 

@@ -6,8 +6,16 @@ from facekit.errors import DataError, FacekitError, ParameterError
 from facekit.evaluation.metric import Comparison, Metric
 from facekit.paths import project_root
 from facekit.reporting import claims
-from facekit.reporting.claims import Claim, index_values, judge, judge_all, read_experiment, read_register, tabulate
-from facekit.reporting.schema import read_record
+from facekit.reporting.claims import (
+    Claim,
+    index_values,
+    judge,
+    judge_all,
+    read_experiment,
+    read_record,
+    read_register,
+    tabulate,
+)
 
 # Every number that the reports print, experiment by experiment, in the order of the register.
 VALUES = {

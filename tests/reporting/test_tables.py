@@ -12,8 +12,8 @@ from facekit.errors import DataError
 from facekit.evaluation.metric import Metric
 from facekit.paths import project_root
 from facekit.reporting import tables
-from facekit.reporting.claims import Verdict
-from facekit.reporting.schema import Record, dump_json, read_record
+from facekit.reporting.claims import Record, Verdict, read_record
+from facekit.reporting.record import dump_json
 from facekit.reporting.site import build_page
 
 RUN = {"started": "", "seconds": {"whole run": 90.0}, "peak_memory_mb": 1, "peak_gpu_memory_mb": None, "machine": {}}

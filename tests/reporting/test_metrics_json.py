@@ -1,4 +1,4 @@
-"""schema.py: one form of metrics.json, written plainly, and refused in one line where it is damaged."""
+"""metrics.json: one form (claims.Record), written plainly, and refused in one line where it is damaged."""
 
 import json
 import random
@@ -9,7 +9,8 @@ import pytest
 
 from facekit.errors import DataError
 from facekit.paths import project_root
-from facekit.reporting.schema import dump_json, read_record
+from facekit.reporting.claims import read_record
+from facekit.reporting.record import dump_json
 
 
 def test_json_is_sorted_indented_and_plain():
