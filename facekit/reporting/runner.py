@@ -84,26 +84,17 @@ class _Progress:
             self.heading = headings[-1]
 
     def show(self, status: Any) -> None:
+        told = self.channel.read_text(encoding="utf-8") if self.channel.is_file() else ""
+        place = f"cell {max(self.number, 1)} of {self.total}"
+        line = ": ".join(filter(None, [", ".join(filter(None, [place, self.heading])), told]))
         if self.console.is_terminal:
-            status.update(f"{self.label}: {self.describe()}")
+            status.update(f"{self.label}: {line}")
         elif self.heading != self.shown or time.monotonic() - self.said > LOG_SECONDS:
             self.shown, self.said = self.heading, time.monotonic()
-            self.say(self.describe())
+            self.say(line)
 
     def say(self, line: str) -> None:
         self.console.print(f"{self.label}: {line}", markup=False, soft_wrap=True)
-
-    def describe(self) -> str:
-        """Return the cell, its section, and how far it is with what facekit.progress tells."""
-        line = f"cell {max(self.number, 1)} of {self.total}" + (f", {self.heading}" if self.heading else "")
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError, IndexError):  # nothing there, or half a line
-            told = json.loads(self.channel.read_bytes()[-4096:].splitlines()[-1])
-            left = told["seconds_left"]
-            if told["done"] != told["total"]:
-                line += f": {told['name']}, {told['done']}" + (f" of {told['total']}" if told["total"] else "")
-                line += "".join(f", {name} {value:.3g}" for name, value in told["values"].items())
-                line += f", {site.format_duration(left)} left" if left else ""
-        return line
 
 
 def run(
@@ -124,53 +115,54 @@ def run(
     target = Path(out or project_root() / "reports").absolute() / profile / task
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with FileLock(cache_folder("locks") / f"{task}-{build_key(target=str(target))}.lock", timeout=0):
-            return _run_locked(find_notebook(task), target, parameters, strict)
+        lock = FileLock(cache_folder("locks") / f"{task}-{build_key(target=str(target))}.lock", timeout=0).acquire()
     except Timeout:
         raise FacekitError(f"{task} ({profile}) is running already", hint="wait until that run has ended") from None
+    with lock:
+        aside = target.parent / f".{task}.aside"
+        if aside.exists() and not target.exists():
+            aside.rename(target)  # a run was killed between the two renames below
+        for stale in target.parent.glob(f".{task}.*"):
+            shutil.rmtree(stale, ignore_errors=True)
+        folder = target.parent / f".{task}.{secrets.token_hex(4)}"
+        folder.mkdir()
+        try:
+            _fill(folder, target, parameters, strict)
+        except BaseException:
+            with contextlib.suppress(OSError):  # a full disk must not hide the reason
+                shutil.move(folder / f"{task}.ipynb", _keep_failed(target))
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+        if target.exists():
+            target.rename(aside)
+        folder.rename(target)
+        shutil.rmtree(aside, ignore_errors=True)
+    return target
 
 
-def _run_locked(source: Path, target: Path, parameters: dict[str, Any], strict: bool) -> Path:
+def _fill(folder: Path, target: Path, parameters: dict[str, Any], strict: bool) -> None:
+    """Run the notebook, and leave it and its page in `folder`, which becomes `target`."""
     task, profile, root, home = target.name, target.parent.name, project_root(), Path.home()
-    aside = target.parent / f".{task}.aside"
-    if aside.exists() and not target.exists():
-        aside.rename(target)  # a run was killed between the two renames below
-    for stale in target.parent.glob(f".{task}.*"):
-        shutil.rmtree(stale, ignore_errors=True)
-    folder = target.parent / f".{task}.{secrets.token_hex(4)}"
-    folder.mkdir()
-    progress = _Progress(f"{task} ({profile})", folder / ".progress")
+    progress, output = _Progress(f"{task} ({profile})", folder / ".progress"), folder / f"{task}.ipynb"
     minutes = [row.minutes for row in read_profile(task, profile).expected if row.minutes]
     progress.say("starting" + (f", about {max(minutes):g} min where it was measured" if minutes else ""))
-    output, failed = folder / f"{task}.ipynb", cache_folder("failed", profile) / f"{task}.ipynb"
     # Only what differs is injected, so that a run on the defaults is the source notebook with outputs.
     changed = {name: parameters[name] for name, known in read_parameters(task).items() if parameters[name] != known.default}
     try:
-        try:
-            notebook = _execute(source, output, changed, progress=progress, strict=strict)
-        except Exception as error:
-            raise _explain(error, progress, failed) from error
-        folders = {str(folder): f"reports/{profile}/{task}", f"{root}/": "", str(root): ".", f"{cache_folder()}/": ".facekit/"}
-        clean_notebook(notebook, folders | ({f"{home}/": "~/"} if len(home.parts) > 1 else {}))
-        if (folder / "metrics.json").is_file():
-            text = f"{SUMMARY}\n\n{tables.summarise(read_record(folder / 'metrics.json'))}\n\n{SUMMARY_END}"
-            notebook.cells[0].source = notebook.cells[0].source.replace(SUMMARY, text)
-        nbformat.write(notebook, output)
-        index = "../../index.html" if (target.parents[1] / "index.html").is_file() else ""
-        write_text(output.with_suffix(".html"), site.build_page(notebook, title=task, profile=profile, home=index))
-    except BaseException:
-        with contextlib.suppress(OSError):  # a full disk must not hide the reason
-            shutil.move(output, failed)
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
+        notebook = _execute(find_notebook(task), output, changed, progress=progress, strict=strict)
+    except Exception as error:
+        raise _explain(error, progress, _keep_failed(target)) from error
+    folders = {str(folder): f"reports/{profile}/{task}", f"{root}/": "", str(root): ".", f"{cache_folder()}/": ".facekit/"}
+    clean_notebook(notebook, folders | ({f"{home}/": "~/"} if len(home.parts) > 1 else {}))
+    if (folder / "metrics.json").is_file():
+        text = f"{SUMMARY}\n\n{tables.summarise(read_record(folder / 'metrics.json'))}\n\n{SUMMARY_END}"
+        notebook.cells[0].source = notebook.cells[0].source.replace(SUMMARY, text)
+    nbformat.write(notebook, output)
+    index = "../../index.html" if (target.parents[1] / "index.html").is_file() else ""
+    write_text(output.with_suffix(".html"), site.build_page(notebook, title=task, profile=profile, home=index))
     for number, cell in enumerate((cell for cell in notebook.cells if cell.cell_type == "code"), start=1):
         for text in [output.text for output in cell.outputs if output.get("name") == "stderr"]:
             progress.say(f"cell {number} wrote: {text.strip().splitlines()[0]}")
-    if target.exists():
-        target.rename(aside)
-    folder.rename(target)
-    shutil.rmtree(aside, ignore_errors=True)
-    return target
 
 
 def _execute(source: Path, output: Path, changed: dict[str, Any], *, progress: _Progress, strict: bool) -> Any:
@@ -223,6 +215,11 @@ def _execute(source: Path, output: Path, changed: dict[str, Any], *, progress: _
                 progress.say(line)
         raise results[0]
     return results[0]
+
+
+def _keep_failed(target: Path) -> Path:
+    """Return where the notebook of a failed run is kept."""
+    return cache_folder("failed", target.parent.name) / f"{target.name}.ipynb"
 
 
 def _explain(error: Exception, progress: _Progress, failed: Path) -> FacekitError:

@@ -11,6 +11,7 @@ from typing import Any
 from facekit.errors import DataError, FacekitError
 from facekit.evaluation.metric import Metric
 from facekit.paths import project_root, write_text
+from facekit.progress import format_duration
 from facekit.reporting import claims
 from facekit.reporting.claims import Experiment, read_record
 from facekit.reporting.parameters import PROFILES
@@ -172,13 +173,3 @@ def place_marks(metric: Metric, published: float | None = None) -> dict[str, flo
     start, end = (0.0, 1.0) if start >= 0 and end <= 1 else (start - margin, end + margin)
     places = {name: round(100 * (value - start) / (end - start), 2) for name, value in marks.items()}
     return places | {"start": start, "end": end}
-
-
-def format_duration(seconds: float) -> str:
-    """Return a duration in words.
-
-    >>> format_duration(39.4), format_duration(2066), format_duration(4500)
-    ('39 s', '34 min', '1 h 15 min')
-    """
-    minutes = round(seconds / 60)
-    return f"{seconds:.0f} s" if seconds < 90 else f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"

@@ -212,9 +212,9 @@ def test_a_run_killed_between_the_two_renames_is_put_back(tmp_path):
 
 def test_progress_is_told_by_cell_section_and_what_takes_long(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(runner, "LOG_SECONDS", 0.1)
-    message = {"name": "three classes", "done": 3, "total": 8, "seconds_left": 300.0, "values": {"loss": 0.31234}}
-    code = f"pathlib.Path(os.environ['FACEKIT_PROGRESS']).open('a').write({json.dumps(message)!r} + chr(10))"
-    write_notebook(tmp_path, f"import os, pathlib, time\n{code}\ntime.sleep(2)", "import time\ntime.sleep(1)")
+    code = "import time\nfrom facekit.progress import Progress\nprogress = Progress('three classes', 8)\n"
+    code += "progress._started -= 180\nprogress.update(3, loss=0.31234)\ntime.sleep(2)"
+    write_notebook(tmp_path, code, "import time\ntime.sleep(1)")
     run_tiny(tmp_path)
     told = capsys.readouterr().err
     assert "tiny (sample): cell 2 of 3, Section 1: three classes, 3 of 8, loss 0.312, 5 min left\n" in told
@@ -229,15 +229,6 @@ def test_facekits_own_progress_is_shown(tmp_path, monkeypatch, capsys):
     folder = run_tiny(tmp_path)
     assert re.search(r"Section 1: reading images, \d of 5, \d s left\n", capsys.readouterr().err)
     assert "reading images," not in (folder / "tiny.ipynb").read_text()
-
-
-@pytest.mark.parametrize("told", ["", '{"name": "sing', '{"name": "a"}\n', "[]", '{"name": 1, "done": 1, "total": null}'])
-def test_half_written_progress_is_passed_over(tmp_path, told):
-    progress = runner._Progress("tiny", tmp_path / "progress")
-    progress.total, progress.number, progress.heading = 4, 2, "Training"
-    assert progress.describe() == "cell 2 of 4, Training"
-    progress.channel.write_text(told)
-    assert progress.describe() == "cell 2 of 4, Training"
 
 
 def test_the_box_is_put_into_the_first_cell_and_can_be_taken_out(tmp_path, monkeypatch):
