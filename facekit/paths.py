@@ -67,27 +67,20 @@ def hash_file(path: str | os.PathLike) -> str:
 def read_json(path: str | os.PathLike, hint: str = "") -> Any:
     """Return what a JSON file holds; DataError where it is missing, damaged, or would be read otherwise elsewhere.
 
-    Refused are also a name twice in one object, NaN and numbers too large for 64 bits.
+    Refused are also a name twice in one object, NaN and infinite numbers.
     """
-    numbers = {"parse_int": _read_int, "parse_float": _read_float, "parse_constant": _read_float}
+    strict = {"object_pairs_hook": _read_object, "parse_float": _read_float, "parse_constant": _read_float}
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"), object_pairs_hook=_read_object, **numbers)
+        return json.loads(Path(path).read_text(encoding="utf-8"), **strict)
     except (OSError, ValueError, RecursionError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise DataError(f"{path}: {reason}", expected="a JSON file", hint=hint) from None
+        raise DataError(f"{path}: {getattr(error, 'strerror', error)}", expected="a JSON file", hint=hint) from None
 
 
 def _read_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    if len(content := dict(pairs)) < len(pairs):
-        names = [name for name, _ in pairs]
-        raise ValueError(f"{next(name for name in content if names.count(name) > 1)!r:.80} twice")
-    return content
-
-
-def _read_int(text: str) -> int:
-    if len(text) > 18:
-        raise ValueError(f"number {text:.20}...")
-    return int(text)
+    names = [name for name, _ in pairs]
+    if len(set(names)) < len(names):
+        raise ValueError(f"{max(names, key=names.count)!r:.80} twice")
+    return dict(pairs)
 
 
 def _read_float(text: str) -> float:

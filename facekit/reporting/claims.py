@@ -92,11 +92,9 @@ def read_record(path: Path) -> Record:
 @cache
 def read_register(path: Path | None = None) -> dict[str, Experiment]:
     """Return every experiment by its name, in the order of published.yaml (or of another file at `path`)."""
-    path, experiments = path or project_root() / "reports" / "published.yaml", {}
-    for tasks in read_yaml(path).values():
-        for task, content in tasks.items() if isinstance(tasks, dict) else [("", tasks)]:
-            experiments[task] = validate(Experiment.model_validate, content, f"{path.name}, {task}, ")
-    return experiments
+    path = path or project_root() / "reports" / "published.yaml"
+    reports = validate(TypeAdapter(dict[str, dict[str, Experiment]]).validate_python, read_yaml(path), f"{path.name}: ")
+    return {task: experiment for tasks in reports.values() for task, experiment in tasks.items()}
 
 
 def read_experiment(task: str) -> Experiment:

@@ -212,8 +212,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     try:
         content = yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except (yaml.YAMLError, OSError, ValueError, OverflowError, TypeError, RecursionError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise DataError(f"{path}: {reason}", expected="a YAML file") from None
+        raise DataError(f"{path}: {getattr(error, 'strerror', error)}", expected="a YAML file") from None
     if not isinstance(content, dict):
         raise DataError(f"{path}: {type(content).__name__}", expected="a mapping")
     return content

@@ -84,7 +84,7 @@ class _Progress:
             self.heading = headings[-1]
 
     def show(self, status: Any) -> None:
-        told = self.channel.read_text(encoding="utf-8") if self.channel.is_file() else ""
+        told = self.channel.read_text(encoding="utf-8", errors="replace") if self.channel.is_file() else ""
         place = f"cell {max(self.number, 1)} of {self.total}"
         line = ": ".join(filter(None, [", ".join(filter(None, [place, self.heading])), told]))
         if self.console.is_terminal:
@@ -254,8 +254,3 @@ def clean_notebook(notebook: Any, replacements: dict[str, str]) -> None:
             for old, new in replacements.items():
                 text = text.replace(old, new)
             cell.outputs = nbformat.from_dict(json.loads(text))
-
-
-def strip_summary(source: str) -> str:
-    """Return a cell's source without the summary that a run put in: as it is in the source notebook."""
-    return re.sub(f"{SUMMARY}.*{SUMMARY_END}", SUMMARY, source, flags=re.DOTALL)

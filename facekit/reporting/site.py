@@ -82,15 +82,7 @@ def _read_run(folder: Path, experiment: Experiment | None) -> dict[str, Any]:
 
 def tabulate(runs: list[dict[str, Any]], folder: str) -> str:
     """Return runs as text of three lines each, within 80 columns: headline, question, report below `folder`."""
-    form, rows = "{:<17}{:<27}{:<10}{}\n".format, []
-    for run in runs:
-        metric, unit = run["headline"], run["unit"]
-        baseline = claims.format_value(metric.baseline, unit) if metric else ""
-        rows.append(
-            form(run["record"].task, claims.format_measured(metric, unit), baseline, metric.name if metric else "no metric")
-        )
-        rows[-1] += f"  {run['record'].question}\n  {folder}/{run['place']}/{run['record'].task}.html"
-    return "\n".join([form("experiment", "value [95 % interval]", "baseline", "metric"), *rows])
+    return render("runs.txt.j2", runs=runs, folder=folder).rstrip()
 
 
 def build_page(notebook: Any, *, title: str, profile: str, home: str = "") -> str:

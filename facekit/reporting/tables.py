@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from facekit.errors import DataError, FacekitError
-from facekit.evaluation.metric import Metric
 from facekit.paths import project_root, write_text
 from facekit.reporting import claims
 from facekit.reporting.claims import Record, read_record
@@ -17,11 +16,6 @@ from facekit.reporting.parameters import PROFILES
 from facekit.reporting.site import render
 
 BEGIN, END = "<!-- published: begin, written by make table -->", "<!-- published: end -->"
-# Parts of metrics' names in words; what is not here is shown in quotes.
-WHAT = {"r2": "R²", "mse": "mean squared error", "mae": "mean absolute error", "found": "share of the true effects found"}
-WHAT |= {"macro_f1": "macro F1", "spearman_published": "rank correlation with the report's values"}
-WHOSE = {"cascade": "the cascade", "transfer": "the transfer model", "attributes": "the attribute network", "": ""}
-WHOSE |= {"alone/popularity": "the popularity from the image alone", "A/popularity": "the popularity by network A"}
 
 
 def answer(record: Record) -> str:
@@ -41,19 +35,7 @@ def _render(template: str, record: Record) -> str:
     share = headline.name.endswith(("/accuracy", "/balanced_accuracy", "/macro_f1", "/found"))
     row = next((row for row in record.published if row.reproduced == headline.name), None)
     form = ("{:.1%}" if share else "{:.3f}").format
-    return render(template, record=record, headline=headline, name=name_metric(headline), row=row, form=form)
-
-
-def name_metric(metric: Metric) -> str:
-    """Return a metric's name in words.
-
-    >>> name_metric(Metric("test/cascade/accuracy", 0.8, None, 9)), name_metric(Metric("truth/order", 0.9, None, 9))
-    ('accuracy of the cascade on the test images', 'order')
-    """
-    split, *of, what = metric.name.split("/")
-    whose = WHOSE.get("/".join(of), f"the network “{', '.join(of)}”")
-    where = f" on the {split} images" if split in ("train", "validation", "test") else ""
-    return WHAT.get(what, what.replace("_", " ")) + (f" of {whose}" if whose else "") + where
+    return render(template, record=record, headline=headline, row=row, form=form)
 
 
 def write_tables(root: Path | None = None, *, check: bool = False) -> list[Path]:

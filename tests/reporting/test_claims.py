@@ -232,9 +232,12 @@ def test_unknown_experiment_is_refused():
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("[{id: a, kind: valu, text: t}]", "smile, claims.0.kind: 'valu'; expected Input should be 'value', 'claim' or"),
+        (
+            "[{id: a, kind: valu, text: t}]",
+            "published.yaml: r.txt.smile.claims.0.kind: 'valu'; expected Input should be 'value', 'cl",
+        ),
         ("[{id: a, kind: setting, text: t, note: x}]", "claims.0.note: 'x'; expected Extra inputs are not permitted"),
-        ("5", "smile, claims: '5'; expected"),
+        ("5", "smile.claims: '5'; expected"),
     ],
 )
 def test_a_broken_register_is_refused_in_one_line(tmp_path, content, message):

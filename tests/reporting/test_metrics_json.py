@@ -39,8 +39,7 @@ def test_committed_runs_are_read_and_written_alike(path):
         (b'{"schema": NaN}', "number NaN"),
         (b'{"schema": -Infinity}', "number -Infinity"),
         (b'{"schema": 1e999}', "number 1e999"),
-        (b'{"schema": ' + b"9" * 400 + b"}", "number 99999999999999999999..."),
-        (b'{"schema": ' + b"9" * 9999 + b"}", "number 99999999999999999999..."),
+        (b'{"schema": ' + b"9" * 9999 + b"}", "Exceeds the limit"),
         (b"[]", "expected Input should be"),
         (b"[" * 99999, "recursion"),
         (b'{"schema": 1}', "task: .*; expected Field required"),
@@ -66,6 +65,14 @@ def test_a_later_schema_and_missing_parts_are_refused(tmp_path):
         path.write_text(json.dumps(find_committed() | change))
         with pytest.raises(DataError, match=told):
             read_record(path)
+
+
+def test_a_number_too_large_for_a_value_is_one_line(tmp_path):
+    content = find_committed()
+    content["metrics"][0]["value"] = 10**400
+    (tmp_path / "metrics.json").write_text(json.dumps(content))
+    with pytest.raises(DataError, match=r"metrics.json: metrics.0.value: .*; expected Input should be a valid number"):
+        read_record(tmp_path / "metrics.json")
 
 
 def test_mutated_records_are_read_or_one_of_our_errors(tmp_path):
