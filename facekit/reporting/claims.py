@@ -158,28 +158,20 @@ def judge(claim: Claim, measured: Metric | None, *, kind: str, remark: str = "")
     return verdict, "; ".join(filter(None, [*reasons, remark]))
 
 
-def judge_all(task: str, values: dict[str, Metric], *, kind: str, remark: str = "") -> list[Verdict]:
-    """Judge every claim of an experiment but its settings, by what a run measured (`index_values`)."""
-    verdicts = []
+def judge_all(task: str, values: dict[str, Metric], *, kind: str, remark: str = "") -> tuple[list[Verdict], pd.DataFrame]:
+    """Judge every claim of an experiment but its settings, by what a run measured (`index_values`).
+
+    Returns:
+        The verdicts, and the same in words: text columns claim, published, ours (value and 95 % interval), n, verdict, why.
+    """
+    verdicts, rows = [], []
     for claim in [claim for claim in read_experiment(task).claims if claim.kind != "setting"]:
-        verdict, why = judge(claim, values.get(claim.reproduced), kind=kind, remark=remark)
-        reproduced = claim.reproduced if claim.reproduced in values else None
-        verdicts.append(Verdict(claim.id, claim.value, reproduced, verdict, why or None))
-    return verdicts
-
-
-def tabulate(task: str, verdicts: Sequence[Verdict], values: dict[str, Metric]) -> pd.DataFrame:
-    """Return verdicts in words: text columns claim, published, ours (value and 95 % interval), n, verdict, why."""
-    claims, rows = {claim.id: claim for claim in read_experiment(task).claims}, []
-    for row in verdicts:
-        claim, measured = claims[row.claim], values.get(row.reproduced)
-        found = (
-            format_value(row.value, claim.unit),
-            format_measured(measured, claim.unit),
-            f"{measured.n:,}" if measured else "",
-        )
-        rows.append((claim.text, *found, row.verdict or "no verdict", row.why or ""))
-    return pd.DataFrame(rows, columns=["claim", "published", "ours", "n", "verdict", "why"])
+        measured = values.get(claim.reproduced)
+        verdict, why = judge(claim, measured, kind=kind, remark=remark)
+        verdicts.append(Verdict(claim.id, claim.value, measured and claim.reproduced, verdict, why or None))
+        ours, n = format_measured(measured, claim.unit), f"{measured.n:,}" if measured else ""
+        rows.append((claim.text, format_value(claim.value, claim.unit), ours, n, verdict or "no verdict", why))
+    return verdicts, pd.DataFrame(rows, columns=["claim", "published", "ours", "n", "verdict", "why"])
 
 
 def format_value(value: float | None, unit: str | None = None) -> str:
@@ -202,9 +194,17 @@ def format_measured(measured: Metric | None, unit: str | None = None) -> str:
     return format_value(measured.value, unit) + (f" [{', '.join(interval)}]" if interval else "")
 
 
-def find_headline(record) -> Metric | None:
+def find_headline(record: Record) -> Metric | None:
     """Return a run's headline, the metric of the first `expected` row of its profile; None where there is none."""
     with contextlib.suppress(FacekitError):
         names = [row.metric for row in read_profile(record.task, record.profile).expected[:1]]
         return next((metric for metric in record.metrics if metric.name in names), None)
     return None
+
+
+def find_claim(claims: Sequence[Claim], headline: Metric | None) -> tuple[Claim | None, str | None]:
+    """Return the claim whose value a headline is compared with, if any, and the unit in which both are written."""
+    if headline is None:
+        return None, None
+    claim = next((c for c in claims if c.reproduced == headline.name and c.value is not None), None)
+    return claim, claim.unit if claim else "share" if headline.name.endswith(("accuracy", "f1")) else None

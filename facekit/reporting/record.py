@@ -111,8 +111,8 @@ class Run(Record):
     def claims(self, remark: str = "") -> pd.DataFrame:
         """Judge the report's claims by what was measured so far; `remark` says how the method differs from the report's."""
         values = claims.index_values(self.metrics, self.comparisons)
-        self.published = claims.judge_all(self.task, values, kind=self.kind, remark=remark)
-        return claims.tabulate(self.task, self.published, values)
+        self.published, table = claims.judge_all(self.task, values, kind=self.kind, remark=remark)
+        return table
 
     def published_values(self) -> dict[str, float]:
         """Return published values by the metric that reproduces them; none but on photographs."""

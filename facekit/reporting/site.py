@@ -4,7 +4,7 @@ Pages hold everything they show and load nothing from elsewhere. A run that cann
 """
 
 import re
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -56,24 +56,21 @@ def _read_run(folder: Path, experiment: Experiment | None) -> dict[str, Any]:
     try:
         notebook = nbformat.read(folder / f"{task}.ipynb", as_version=4)
         page = build_page(notebook, title=task, profile=record.profile, home="../../index.html")
-        shown = {"title": _find_title(notebook) or task, "facts": render("facts.html.j2", record=record)} | _find_highlights(
-            notebook
-        )
+        shown = {"title": _find_title(notebook) or task} | _find_highlights(notebook)
+        shown["facts"] = render("facts.html.j2", record=record)
     except Exception as error:  # a damaged run makes nbformat, nbconvert and formats raise whatever they meet
         reason = f"{task}: {type(error).__name__}: {error}".splitlines()[0][:200]
         raise DataError(reason, expected="the notebook and record of a run", hint="run the experiment again") from error
     write_text(folder / f"{task}.html", page)
     tested = [metric for metric in record.metrics if metric.name.startswith("test/")]
     headline = claims.find_headline(record) or next(iter([*tested, *record.metrics]), None)
-    known = [claim for claim in (experiment.claims if experiment else ()) if claim.value is not None and headline]
-    claim = next((claim for claim in known if claim.reproduced == headline.name), None)
-    share = headline is not None and headline.name.endswith(("accuracy", "f1"))
+    claim, unit = claims.find_claim(experiment.claims if experiment else (), headline)
     return shown | {
         "record": record,
         "place": f"{record.profile}/{task}",
         "headline": headline,
         "claim": claim,  # the published value that the headline is compared with
-        "unit": claim.unit if claim else "share" if share else None,
+        "unit": unit,
         "values": claims.index_values(record.metrics, record.comparisons),
         "verdicts": {row.claim: row for row in record.published},
         "files": [path.name for kind in ("ipynb", "json", "csv") for path in sorted(folder.glob(f"[!.]*.{kind}"))],
@@ -99,8 +96,8 @@ def build_page(notebook: Any, *, title: str, profile: str, home: str = "") -> st
     for name in [name for name in exporter.traits() if name.endswith("_url")]:
         setattr(exporter, name, "")
     # What a cell has written gets its headings two levels lower: sections are the notebook's own.
-    demote = re.compile(r"<(/?)h([1-4])\b")
-    exporter.register_filter("demote_headings", lambda text: demote.sub(lambda m: f"<{m[1]}h{int(m[2]) + 2}", text))
+    demote = partial(re.sub, r"<(/?)h([1-4])\b", lambda found: f"<{found[1]}h{int(found[2]) + 2}")
+    exporter.register_filter("demote_headings", demote)
     body, _ = exporter.from_notebook_node(notebook)
     body = re.sub(r'<a class="anchor-link" href="[^"]*">[^<]*</a>', "", body)  # a heading gets its id only with such a link
     values = {"title": f"{_find_title(notebook) or title} ({profile})", "profile": profile, "home": home, "body": body}
@@ -144,10 +141,7 @@ def _load_environment():
     look = {"undefined": StrictUndefined, "trim_blocks": True, "lstrip_blocks": True}
     environment = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=lambda name: ".html." in name, **look)
     environment.filters |= {"value": claims.format_value, "measured": claims.format_measured, "place": place_marks}
-    environment.filters |= {
-        "duration": format_duration,
-        "total": lambda seconds: seconds.get("whole run", sum(seconds.values())),
-    }
+    environment.filters["duration"] = format_duration
     environment.globals["kinds"] = claims.KINDS
     return environment
 

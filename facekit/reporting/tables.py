@@ -71,17 +71,16 @@ def _describe(record: Record) -> dict[str, Any]:
     # The remark is what the reasons of all verdicts end in.
     judged = [row for row in record.published if row.why and row.reproduced and row.verdict != "not comparable"]
     remark = "; ".join(commonprefix([row.why.split("; ")[::-1] for row in judged])[::-1])
-    verdicts = claims.judge_all(record.task, values, kind=record.data["kind"], remark=remark)
+    verdicts, table = claims.judge_all(record.task, values, kind=record.data["kind"], remark=remark)
     notes, rows, rest = {}, [], {}
-    for row, cells in zip(verdicts, claims.tabulate(record.task, verdicts, values).itertuples(index=False), strict=True):
+    for row, cells in zip(verdicts, table.itertuples(index=False), strict=True):
         if row.verdict == "not comparable":
             rest.setdefault(row.why, []).append(cells.claim)
         else:
             numbers = [notes.setdefault(reason, len(notes) + 1) for reason in (row.why or "").split("; ") if reason]
             rows.append((*cells[:5], ", ".join(map(str, sorted(numbers)))))
     headline = claims.find_headline(record)
-    claim = next((c for c in experiment.claims if headline and c.reproduced == headline.name), None)
-    unit = claim.unit if claim else "share" if headline and headline.name.endswith("accuracy") else None
+    claim, unit = claims.find_claim(experiment.claims, headline)
     return {
         "record": record,
         "question": experiment.question,

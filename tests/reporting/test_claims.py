@@ -14,7 +14,6 @@ from facekit.reporting.claims import (
     read_experiment,
     read_record,
     read_register,
-    tabulate,
 )
 
 # Every number that the reports print, experiment by experiment, in the order of the register.
@@ -208,7 +207,7 @@ def test_verdicts_of_a_run_and_their_table():
         ],
         [],
     )
-    rows = judge_all("smile", values, kind="photographs")
+    rows, shown = judge_all("smile", values, kind="photographs")
     found = {row.claim: row for row in rows}
     assert len(rows) == 11
     why = "the published value was chosen on the test set"
@@ -218,7 +217,7 @@ def test_verdicts_of_a_run_and_their_table():
     assert found["stage-1-last"].verdict == "within"
     missing = claims.Verdict("stage-2-best", 0.7267, None, "not comparable", "not measured in this run")
     assert found["stage-2-best"] == missing
-    shown = tabulate("smile", rows, values).set_index("claim")
+    shown = shown.set_index("claim")
     assert shown.loc["Test accuracy of both stages together"].tolist() == [
         *("79.21%", "83.00% [81.00%, 85.00%]", "1,611", "above", why)
     ]
