@@ -43,7 +43,7 @@ def _list_networks(values: dict[str, Any]) -> Iterator[tuple[str, str, str, int]
             yield values["other_backbone"], name, values[name], 0
         elif alpha != 1 and values["backbone"] != "MobileNet":
             raise ParameterError(f"alpha = {alpha} for {values['backbone']}", expected="1.0; others for MobileNet only")
-        elif values[name]:  # compare_weights may be empty
+        elif values[name] or name != "compare_weights":  # which alone may be empty
             yield values["backbone"], name, values[name], frozen
     for name in ("compared_networks", "grid_networks"):
         if values.get(name) == []:
@@ -56,6 +56,8 @@ def _list_networks(values: dict[str, Any]) -> Iterator[tuple[str, str, str, int]
 def _check_weights(name: str, source: str, network: str, alpha: float) -> None:
     """Refuse weights that are known to be of another network or width; what is in a file is checked when it is loaded."""
     of, width = network, alpha
+    if not source:
+        raise ParameterError(f"{name} = ''", expected="imagenet, none, sample, run:PROFILE/TASK or a file")
     if source == "sample":
         of, width = "MobileNet", 0.25
     elif source == "imagenet":
