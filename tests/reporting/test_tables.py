@@ -142,3 +142,21 @@ def test_the_committed_tables_are_what_the_committed_runs_say():
 def test_every_committed_run_has_a_box():
     for path in (project_root() / "reports").glob("laptop/[!.]*/metrics.json"):
         assert tables.summarise(read_record(path)).startswith("**Question.** ")
+
+
+@pytest.mark.parametrize(
+    ("task", "name", "told"),
+    [
+        ("selfie-ranking", "truth/found", "The share of the true effects found is **90.0%**."),
+        (
+            "gender-size",
+            "test/1600 images/accuracy",
+            "The accuracy of the network “1600 images” on the test images is **90.0%**.",
+        ),
+        ("celeba", "test/attributes/accuracy", "The accuracy of the attribute network on the test images is **90.0%**."),
+    ],
+)
+def test_metrics_have_names_in_words(task, name, told):
+    record = make_record("synthetic", "sample", metrics=[Metric(name, 0.9, None, 90)], published=[])
+    record.task = task
+    assert tables.answer(record).startswith(told)
