@@ -141,7 +141,7 @@ class Tables:
 def list_others(folder: Path) -> list[tuple[str, bytes, Callable[[Path], object]]]:
     """Return files of facekit's own kinds: name, content, and what reads them."""
     from facekit.models import saved, small_networks, weight_files
-    from facekit.reporting import claims, parameters, schema, site
+    from facekit.reporting import claims, parameters, site
 
     root = project_root()
     report, weights = root / "reports" / "sample" / "smile", root / "facekit" / "models" / "mobilenet_0.25_synthetic.weights.h5"
@@ -180,7 +180,7 @@ def list_others(folder: Path) -> list[tuple[str, bytes, Callable[[Path], object]
         read_within(path, "run/model/card.json", lambda: saved.Predictor(place / "run"))
 
     return [
-        ("metrics.json", (report / "metrics.json").read_bytes(), schema.read_record),
+        ("metrics.json", (report / "metrics.json").read_bytes(), claims.read_record),
         ("smile.ipynb", (report / "smile.ipynb").read_bytes(), read_page),
         ("source.ipynb", (root / "notebooks" / "smile.ipynb").read_bytes(), read_parameters),
         ("published.yaml", (root / "reports" / "published.yaml").read_bytes()[:20_000], claims.read_register.__wrapped__),

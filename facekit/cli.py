@@ -117,7 +117,8 @@ def _find_root(options: argparse.Namespace) -> Path:
 def _list_datasets(options: argparse.Namespace) -> None:
     from facekit.data.manifests import list_manifests, read_manifest
 
-    for name, manifest in ((name, read_manifest(name)) for name in list_manifests()):
+    for name in list_manifests():
+        manifest = read_manifest(name)
         how = "download it, or see how, with:" if manifest.source.kind == "page" else "download it with:"
         print(f"{name}: {manifest.title}\n  {how} facekit data fetch {name}")
         print(f"  homepage: {manifest.homepage}\n  terms: {manifest.terms}\n  cite: {manifest.citation}\n")
@@ -151,13 +152,11 @@ def _verify(options: argparse.Namespace) -> int:
 
 
 def _sample(options: argparse.Namespace) -> None:
-    from facekit.data.manifests import DatasetManifest, list_manifests, read_manifest
-    from facekit.synthetic.layouts import write_sample
+    from facekit.synthetic.layouts import SAMPLE_COUNTS, write_sample
 
-    known = [name for name in list_manifests() if isinstance(read_manifest(name), DatasetManifest)]
-    if unknown := [name for name in options.names if name not in known]:
-        raise ParameterError(f"unknown dataset {unknown[0]!r}", expected=f"one of {', '.join(known)}")
-    for name in options.names or known:
+    if unknown := [name for name in options.names if name not in SAMPLE_COUNTS]:
+        raise ParameterError(f"unknown dataset {unknown[0]!r}", expected=f"one of {', '.join(sorted(SAMPLE_COUNTS))}")
+    for name in options.names or sorted(SAMPLE_COUNTS):
         print(write_sample(name, seed=options.seed))
 
 
@@ -170,8 +169,8 @@ def _plant(options: argparse.Namespace) -> None:
 
 
 def _run(options: argparse.Namespace) -> None:
+    from facekit.reporting.claims import read_record
     from facekit.reporting.runner import run
-    from facekit.reporting.schema import read_record
     from facekit.reporting.tables import answer
 
     folder = run(options.task, options.profile, options.settings, out=options.out, strict=options.strict)
@@ -211,7 +210,3 @@ def _import_quietly(name: str):
         os.dup2(terminal, 2)
         os.close(terminal)
         os.close(nowhere)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

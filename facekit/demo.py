@@ -77,8 +77,6 @@ def build_app(runs: Sequence[Predictor]):
 
 def run_demo(given: Sequence[str] = (), port: int = 8000) -> None:
     """Serve the page of `load_runs` on this computer alone, at `port` (0: any free one), until Ctrl-C."""
-    if not 0 <= port <= 65535:
-        raise ParameterError(f"port {port}", expected=PORTS)
     with tempfile.TemporaryDirectory(prefix="facekit-demo-") as folder:
         # Read when Gradio is imported: where it keeps uploads, and that it asks nothing from elsewhere.
         os.environ |= {"GRADIO_TEMP_DIR": folder, "GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_OFFLINE": "1"}
@@ -88,8 +86,8 @@ def run_demo(given: Sequence[str] = (), port: int = 8000) -> None:
             listener = socket.create_server((HOST, port))
         except ImportError as error:
             raise FacekitError(f"the demo needs {error.name}", hint="make demo, which installs requirements-demo.txt") from None
-        except OSError as error:
-            raise ParameterError(f"port {port}: {error.strerror}", expected=PORTS) from None
+        except (OSError, OverflowError) as error:
+            raise ParameterError(f"port {port}: {getattr(error, 'strerror', error)}", expected=PORTS) from None
         with listener:
             app = build_app(load_runs(given))
             print(f"http://{HOST}:{listener.getsockname()[1]}/ (Ctrl-C ends it)", flush=True)

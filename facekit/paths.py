@@ -5,8 +5,12 @@ papermill runs a notebook in the caller's folder, nbval in the notebook's; so re
 
 import hashlib
 import json
+import math
 import os
 from pathlib import Path
+from typing import Any
+
+from facekit.errors import DataError
 
 CACHE = ".facekit"
 
@@ -58,6 +62,31 @@ def hash_file(path: str | os.PathLike) -> str:
     """Return the sha256 of a file's bytes, in hex."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def read_json(path: str | os.PathLike, hint: str = "") -> Any:
+    """Return what a JSON file holds; DataError where it is missing, damaged, or would be read otherwise elsewhere.
+
+    Refused are also a name twice in one object, NaN and infinite numbers.
+    """
+    strict = {"object_pairs_hook": _read_object, "parse_float": _read_float, "parse_constant": _read_float}
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"), **strict)
+    except (OSError, ValueError, RecursionError) as error:
+        raise DataError(f"{path}: {getattr(error, 'strerror', error)}", expected="a JSON file", hint=hint) from None
+
+
+def _read_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    names = [name for name, _ in pairs]
+    if len(set(names)) < len(names):
+        raise ValueError(f"{max(names, key=names.count)!r:.80} twice")
+    return dict(pairs)
+
+
+def _read_float(text: str) -> float:
+    if not math.isfinite(number := float(text)):
+        raise ValueError(f"number {text:.20}")
+    return number
 
 
 def write_text(path: str | os.PathLike, text: str) -> Path:

@@ -5,7 +5,6 @@ row and the reason for which it can't be used; a reader turns that into paths, s
 """
 
 import importlib
-import json
 import os
 import re
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ import pandas as pd
 from facekit.data.manifests import DatasetManifest, Table, list_manifests
 from facekit.data.readers.text import EXCLUDED, read_text
 from facekit.errors import DataError, ParameterError
-from facekit.paths import resolve
+from facekit.paths import read_json, resolve
 
 KINDS = ("photographs", "synthetic", "planted")
 IMAGE_SUFFIXES = tuple(".jpg .jpeg .jpe .jfif .png .bmp .gif .webp .tif .tiff .ppm".split())
@@ -108,8 +107,8 @@ def read_kind(root: Path) -> str:
     """Return "photographs", or the kind that facekit.json in the folder states, such as "synthetic"."""
     path = root / "facekit.json"
     try:
-        kind = json.loads(path.read_text(encoding="utf-8"))["kind"] if path.is_file() else KINDS[0]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        kind = read_json(path)["kind"] if path.is_file() else KINDS[0]
+    except (DataError, KeyError, TypeError):
         kind = None
     if kind not in KINDS:
         raise DataError(f"{path}: kind {kind!r}", expected="one of " + ", ".join(KINDS))

@@ -2,20 +2,21 @@
 
 import contextlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pandas as pd
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, TypeAdapter
 
-from facekit.errors import FacekitError, ParameterError
+from facekit.errors import DataError, FacekitError, ParameterError
 from facekit.evaluation.metric import LOWER_IS_BETTER, Comparison, Metric
-from facekit.paths import project_root
+from facekit.paths import project_root, read_json
 from facekit.reporting.parameters import read_profile, read_yaml, validate
 
 KINDS = {"photographs": "real photographs", "planted": "semi-synthetic popularity", "synthetic": "synthetic images"}
+SCHEMA = 1  # of metrics.json
 COUNTS = ("attributes", "batches", "classes", "components", "epochs", "images", "layers", "parameters", "steps")
 
 
@@ -62,14 +63,38 @@ class Verdict:
     why: str | None
 
 
+@dataclass
+class Record:
+    """What metrics.json holds."""
+
+    task: str
+    profile: str
+    question: str
+    parameters: dict[str, Any]
+    data: dict[str, Any] = field(default_factory=dict)
+    backbone: dict[str, Any] = field(default_factory=dict)
+    metrics: list[Metric] = field(default_factory=list)
+    comparisons: list[Comparison] = field(default_factory=list)
+    published: list[Verdict] = field(default_factory=list)
+    run: dict[str, Any] = field(default_factory=dict)  # the only part that may differ between two equal runs
+    schema: int = SCHEMA
+
+
+def read_record(path: Path) -> Record:
+    """Read a metrics.json; DataError where it is missing, damaged, or of a later facekit."""
+    content = read_json(path, hint="run the experiment")
+    record = validate(TypeAdapter(Record).validate_python, content, f"{path}: ")
+    if record.schema > SCHEMA or not record.run or record.data.get("kind") not in KINDS:
+        raise DataError(f"{path}: schema {record.schema}", expected=f"{SCHEMA}, with data and run", hint="update facekit")
+    return record
+
+
 @cache
 def read_register(path: Path | None = None) -> dict[str, Experiment]:
     """Return every experiment by its name, in the order of published.yaml (or of another file at `path`)."""
-    path, experiments = path or project_root() / "reports" / "published.yaml", {}
-    for tasks in read_yaml(path).values():
-        for task, content in tasks.items() if isinstance(tasks, dict) else [("", tasks)]:
-            experiments[task] = validate(Experiment.model_validate, content, f"{path.name}, {task}, ")
-    return experiments
+    path = path or project_root() / "reports" / "published.yaml"
+    reports = validate(TypeAdapter(dict[str, dict[str, Experiment]]).validate_python, read_yaml(path), f"{path.name}: ")
+    return {task: experiment for tasks in reports.values() for task, experiment in tasks.items()}
 
 
 def read_experiment(task: str) -> Experiment:
@@ -133,28 +158,20 @@ def judge(claim: Claim, measured: Metric | None, *, kind: str, remark: str = "")
     return verdict, "; ".join(filter(None, [*reasons, remark]))
 
 
-def judge_all(task: str, values: dict[str, Metric], *, kind: str, remark: str = "") -> list[Verdict]:
-    """Judge every claim of an experiment but its settings, by what a run measured (`index_values`)."""
-    verdicts = []
+def judge_all(task: str, values: dict[str, Metric], *, kind: str, remark: str = "") -> tuple[list[Verdict], pd.DataFrame]:
+    """Judge every claim of an experiment but its settings, by what a run measured (`index_values`).
+
+    Returns:
+        The verdicts, and the same in words: text columns claim, published, ours (value and 95 % interval), n, verdict, why.
+    """
+    verdicts, rows = [], []
     for claim in [claim for claim in read_experiment(task).claims if claim.kind != "setting"]:
-        verdict, why = judge(claim, values.get(claim.reproduced), kind=kind, remark=remark)
-        reproduced = claim.reproduced if claim.reproduced in values else None
-        verdicts.append(Verdict(claim.id, claim.value, reproduced, verdict, why or None))
-    return verdicts
-
-
-def tabulate(task: str, verdicts: Sequence[Verdict], values: dict[str, Metric]) -> pd.DataFrame:
-    """Return verdicts in words: text columns claim, published, ours (value and 95 % interval), n, verdict, why."""
-    claims, rows = {claim.id: claim for claim in read_experiment(task).claims}, []
-    for row in verdicts:
-        claim, measured = claims[row.claim], values.get(row.reproduced)
-        found = (
-            format_value(row.value, claim.unit),
-            format_measured(measured, claim.unit),
-            f"{measured.n:,}" if measured else "",
-        )
-        rows.append((claim.text, *found, row.verdict or "no verdict", row.why or ""))
-    return pd.DataFrame(rows, columns=["claim", "published", "ours", "n", "verdict", "why"])
+        measured = values.get(claim.reproduced)
+        verdict, why = judge(claim, measured, kind=kind, remark=remark)
+        verdicts.append(Verdict(claim.id, claim.value, measured and claim.reproduced, verdict, why or None))
+        ours, n = format_measured(measured, claim.unit), f"{measured.n:,}" if measured else ""
+        rows.append((claim.text, format_value(claim.value, claim.unit), ours, n, verdict or "no verdict", why))
+    return verdicts, pd.DataFrame(rows, columns=["claim", "published", "ours", "n", "verdict", "why"])
 
 
 def format_value(value: float | None, unit: str | None = None) -> str:
@@ -177,9 +194,17 @@ def format_measured(measured: Metric | None, unit: str | None = None) -> str:
     return format_value(measured.value, unit) + (f" [{', '.join(interval)}]" if interval else "")
 
 
-def find_headline(record) -> Metric | None:
+def find_headline(record: Record) -> Metric | None:
     """Return a run's headline, the metric of the first `expected` row of its profile; None where there is none."""
     with contextlib.suppress(FacekitError):
         names = [row.metric for row in read_profile(record.task, record.profile).expected[:1]]
         return next((metric for metric in record.metrics if metric.name in names), None)
     return None
+
+
+def find_claim(claims: Sequence[Claim], headline: Metric | None) -> tuple[Claim | None, str | None]:
+    """Return the claim whose value a headline is compared with, if any, and the unit in which both are written."""
+    if headline is None:
+        return None, None
+    claim = next((c for c in claims if c.reproduced == headline.name and c.value is not None), None)
+    return claim, claim.unit if claim else "share" if headline.name.endswith(("accuracy", "f1")) else None

@@ -5,27 +5,28 @@ has the name, type and range that the notebook gives it, and every path exists, 
 """
 
 import ast
-import json
 import math
 import os
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 from facekit.errors import DataError, ParameterError
-from facekit.paths import CACHE, project_root, resolve
+from facekit.paths import CACHE, project_root, read_json, resolve
+from facekit.reporting.networks import check_networks
 
 PROFILES = ("sample", "laptop", "report", "full")
 WEIGHTS_WORDS = ("imagenet", "none", "sample", "")  # what `weights` may be besides run:PROFILE/TASK and a file
 PATHS = ("data", "own_photos", "weights")  # what the names of parameters that hold a path end in
 TYPES = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
 # papermill's own inspector drops a line with a second equals sign, so none is allowed, not even in the help.
-LINE = re.compile(r"([a-z_]\w*) = ([^=#]+?)  # ([^=]+?)(?: ([\[(]\S*\.\.\S*[\])]|\[[^\[\]=]+\]))?")
+ALLOWED = r"[\[(]\S*\.\.\S*[\])]|\[[^\[\]=]+\]"
+LINE = re.compile(rf"([a-z_]\w*) = ([^=#]+?)  # ([^=]+?)(?: ({ALLOWED}))?")
 RANGE = re.compile(r"([\[(])(-?\d[\d.]*?)?\.\.(-?[\d.]+)?([\])])")
 
 
@@ -80,6 +81,13 @@ class Expected(BaseModel):
     high: float | None
     minutes: float | None = None
 
+    @model_validator(mode="after")
+    def _check_order(self) -> "Expected":
+        known = [number for number in (self.low, self.value, self.high) if number is not None]
+        if known != sorted(known):
+            raise ValueError("low <= value <= high")
+        return self
+
     def includes(self, value: float | None) -> bool:
         """Return whether a run that measured `value` is within the range."""
         return None not in (value, self.low, self.high) and self.low <= value <= self.high
@@ -91,6 +99,17 @@ class Profile(BaseModel):
     model_config = ConfigDict(extra="forbid")
     parameters: dict[str, Any]
     expected: list[Expected]
+
+
+class Profiles(BaseModel):
+    """A file of notebooks/parameters/: the profiles of an experiment, and ranges or choices that its notebook does not give."""
+
+    model_config = ConfigDict(extra="forbid")
+    allowed: dict[str, Annotated[str, Field(pattern=f"^({ALLOWED})$")]] = {}
+    sample: Profile
+    laptop: Profile
+    report: Profile
+    full: Profile
 
 
 def notebooks_folder() -> Path:
@@ -118,19 +137,23 @@ def read_parameters(task: str) -> dict[str, Parameter]:
     """
     path = find_notebook(task)
     try:
-        cells = json.loads(path.read_bytes())["cells"]
+        cells = read_json(path)["cells"]
         (text,) = ["".join(cell["source"]) for cell in cells if "parameters" in cell["metadata"].get("tags", [])]
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (DataError, ValueError, KeyError, TypeError, AttributeError):
         raise ParameterError(str(path), expected="a Jupyter notebook with one cell tagged parameters") from None
-    found = {}
+    found, elsewhere = {}, _read_profiles(task).allowed
     for line in text.splitlines():
         try:
             name, value, description, allowed = LINE.fullmatch(line.rstrip()).groups(default="")
-            found[name] = Parameter(name, ast.literal_eval(value), description, allowed)
+            found[name] = Parameter(name, ast.literal_eval(value), description, allowed or elsewhere.pop(name, ""))
             found[name].check(found[name].default, "")
         except (AttributeError, ValueError, SyntaxError, KeyError, IndexError, RecursionError, MemoryError, ParameterError):
             expected = "name = value  # help [range], with one equals sign, and True, a number, text or a list of those"
             raise ParameterError(f"{path.name}: {line}", expected=expected) from None
+    if elsewhere:
+        raise ParameterError(
+            f"{task}.yaml: allowed.{min(elsewhere)}", expected="a parameter whose line gives no range or choices"
+        )
     return found
 
 
@@ -141,25 +164,43 @@ def validate(read: Callable[[Any], Any], content: Any, where: str) -> Any:
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"]))
-        raise DataError(f"{where}{place}: {first['input']!r:.80}", expected=first["msg"]) from None
+        raise DataError(
+            f"{where}{place}: {first['input']!r:.80}", expected=first["msg"].removeprefix("Value error, ")
+        ) from None
 
 
 def read_profile(task: str, profile: str) -> Profile:
-    """Return one profile of notebooks/parameters/<task>.yaml; its values are text until `merge` checks them.
+    """Return one profile of a task; its values are text until `merge` checks them.
 
     Raises:
-        FacekitError: an unknown profile, or a file that does not hold what a profile needs.
+        FacekitError: an unknown profile, or a file that does not hold what it needs.
     """
     if profile not in PROFILES:
         raise ParameterError(f"unknown profile {profile!r}", expected=f"one of {', '.join(PROFILES)}")
+    return getattr(_read_profiles(task), profile)
+
+
+def _read_profiles(task: str) -> Profiles:
     path = notebooks_folder() / "parameters" / f"{task}.yaml"
-    if sorted(content := read_yaml(path)) != sorted(PROFILES):
-        raise ParameterError(f"{path.name}: {', '.join(map(str, content))}", expected=f"just {', '.join(PROFILES)}")
-    return validate(Profile.model_validate, content[profile], f"{path.name}: {profile}.")
+    return validate(Profiles.model_validate, read_yaml(path), f"{path.name}: ")
 
 
 class _Loader(yaml.BaseLoader):
-    """Every value is text, so that 010, 1:30, no and 2026-01-01 are what is written; only null is nothing."""
+    """Every value is text, so that 010, 1:30, no and 2026-01-01 are what is written; only null is nothing.
+
+    Aliases, which can make a small file endless, and names that are given twice or are not text are refused.
+    """
+
+    def compose_node(self, parent: Any, index: Any) -> yaml.Node:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.MarkedYAMLError(problem="an alias", problem_mark=self.peek_event().start_mark)
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[str, Any]:
+        content = super().construct_mapping(node, deep)
+        if len(content) < len(node.value) or not all(isinstance(name, str) for name in content):
+            raise yaml.MarkedYAMLError(problem="a name twice, or one that is not text", problem_mark=node.start_mark)
+        return content
 
 
 _Loader.add_implicit_resolver("tag:yaml.org,2002:null", re.compile(r"(?:~|null)\Z"), ["~", "n", ""])
@@ -170,8 +211,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
     """Return a YAML file of ours, a mapping of text, lists and mappings; DataError where it is missing or damaged."""
     try:
         content = yaml.load(path.read_text(encoding="utf-8"), _Loader)
-    except (yaml.YAMLError, UnicodeDecodeError, OSError, TypeError, RecursionError) as error:
-        raise DataError(f"{path}: {error}", expected="a YAML file") from None
+    except (yaml.YAMLError, OSError, ValueError, OverflowError, TypeError, RecursionError) as error:
+        raise DataError(f"{path}: {getattr(error, 'strerror', error)}", expected="a YAML file") from None
     if not isinstance(content, dict):
         raise DataError(f"{path}: {type(content).__name__}", expected="a mapping")
     return content
@@ -184,7 +225,8 @@ def merge(task: str, profile: str, settings: dict[str, Any] | Sequence[str] = ()
         settings: name to value, or `name=value` words; their paths start at the working folder.
 
     Raises:
-        FacekitError: an unknown task, profile or name, a wrong type, out of range, or a path that does not exist.
+        FacekitError: an unknown task, profile or name, a wrong type, out of range, a path that does not exist, or a network
+            that cannot be built.
     """
     known, given = read_parameters(task), settings
     if not isinstance(settings, dict):
@@ -204,6 +246,7 @@ def merge(task: str, profile: str, settings: dict[str, Any] | Sequence[str] = ()
             # It starts at the project's root, so that no report shows a user's folder.
             values[name] = Path(os.path.relpath(Path(values[name]).expanduser(), project_root())).as_posix()
         _check_path(name, values[name])
+    check_networks(values)
     return values
 
 
@@ -223,6 +266,8 @@ def _check_path(name: str, value: str) -> None:
         there, hint = value in WEIGHTS_WORDS or resolve(value).is_file(), ""
         expected = "imagenet, none, sample, run:PROFILE/TASK of a finished run, or a file"
         if run := re.fullmatch(r"run:([\w-]+)/([\w-]+)", value):
-            there, hint = (project_root() / "reports" / run[1] / run[2] / "model").is_dir(), f"make {run[2]} PROFILE={run[1]}"
+            model = project_root() / "reports" / run[1] / run[2] / "model"
+            there = any((model / name).is_file() for name in ("backbone.weights.h5", "model.keras"))
+            hint = f"make {run[2]} PROFILE={run[1]}"
     if not there:
         raise ParameterError(f"{name} = {value!r} is not there", expected=expected, hint=hint)

@@ -1,4 +1,4 @@
-"""One run's folder: metrics.json (schema.py), tables, figures and models, filled while the notebook runs.
+"""One run's folder: metrics.json (claims.Record), tables, figures and models, filled while the notebook runs.
 
 Two equal runs leave equal files (but for `run` in metrics.json); labels and faces of real people are left out.
 """
@@ -9,11 +9,12 @@ import io
 import json
 import os
 import platform
+import re
 import shutil
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, is_dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -29,9 +30,9 @@ from facekit.errors import DataError, ParameterError
 from facekit.evaluation.metric import Comparison, Metric
 from facekit.paths import cache_folder, hash_file, write_text
 from facekit.reporting import claims
+from facekit.reporting.claims import Record
 from facekit.reporting.parameters import collect, read_profile
 from facekit.reporting.plots import FACES
-from facekit.reporting.schema import Record, dump_json, escape
 
 COLUMNS = ("path", "y_true", "y_pred", "Class", "ID")  # of predictions, besides y_pred_<head> and y_prob_<class or head>
 PACKAGES = ("numpy", "pandas", "scipy", "scikit-learn", "tensorflow", "tensorflow-cpu", "keras", "opencv-python-headless")
@@ -110,8 +111,8 @@ class Run(Record):
     def claims(self, remark: str = "") -> pd.DataFrame:
         """Judge the report's claims by what was measured so far; `remark` says how the method differs from the report's."""
         values = claims.index_values(self.metrics, self.comparisons)
-        self.published = claims.judge_all(self.task, values, kind=self.kind, remark=remark)
-        return claims.tabulate(self.task, self.published, values)
+        self.published, table = claims.judge_all(self.task, values, kind=self.kind, remark=remark)
+        return table
 
     def published_values(self) -> dict[str, float]:
         """Return published values by the metric that reproduces them; none but on photographs."""
@@ -136,8 +137,7 @@ class Run(Record):
             raise DataError(f"{name}: column {others[0]!r}", expected=f"{', '.join(COLUMNS)}, y_pred_... or y_prob_...")
         if absolute := [path for path in kept.get("path", ()) if Path(path).is_absolute()]:
             raise DataError(f"{name}: path {absolute[0]}", expected="a path relative to the data folder")
-        text = kept.to_csv(index=False, float_format="%.6f", lineterminator="\n")
-        write_text(self.folder / name, escape(text))
+        write_text(self.folder / name, kept.to_csv(index=False, float_format="%.6f", lineterminator="\n"))
 
     def save_history(self, fits: dict[str, Any]) -> pd.DataFrame:
         """Write history.csv, one row per epoch and stage, and return the rows of these fits (stage to training.Fit)."""
@@ -233,16 +233,17 @@ def describe_machine() -> dict[str, Any]:
     for package in PACKAGES:
         with contextlib.suppress(PackageNotFoundError):
             versions[package] = version(package)
-    machine = {"system": f"{platform.system()} {platform.machine()}", "cores": psutil.cpu_count()}
-    if hasattr(psutil.Process, "cpu_affinity"):
-        machine["cores"] = len(psutil.Process().cpu_affinity())
-    machine["memory_mb"] = round(psutil.virtual_memory().total / 2**20)
-    found = {"peak_memory_mb": _measure_memory(), "machine": machine, "versions": versions, "device": "cpu"}
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else psutil.cpu_count()
+    memory = round(psutil.virtual_memory().total / 2**20)
+    machine = {"system": f"{platform.system()} {platform.machine()}", "cores": cores, "memory_mb": memory}
+    found = {"peak_memory_mb": _measure_memory(), "machine": machine, "versions": versions}
     tensorflow = sys.modules.get("tensorflow")  # asked only where it is loaded anyway
-    if gpus := tensorflow.config.list_physical_devices("GPU") if tensorflow else []:
-        found["device"] = tensorflow.config.experimental.get_device_details(gpus[0]).get("device_name", "gpu")
-        peak = tensorflow.config.experimental.get_memory_info("GPU:0")["peak"]
-    return found | {"peak_gpu_memory_mb": round(peak / 2**20) if gpus else None}
+    gpus = tensorflow.config.list_physical_devices("GPU") if tensorflow else []
+    if not gpus:
+        return found | {"device": "cpu", "peak_gpu_memory_mb": None}
+    device = tensorflow.config.experimental.get_device_details(gpus[0]).get("device_name", "gpu")
+    peak = tensorflow.config.experimental.get_memory_info("GPU:0")["peak"]
+    return found | {"device": device, "peak_gpu_memory_mb": round(peak / 2**20)}
 
 
 def _measure_memory() -> int | None:
@@ -257,3 +258,25 @@ def _measure_memory() -> int | None:
         with contextlib.suppress(psutil.Error):
             memory += child.memory_info().rss
     return round(memory / 2**20)
+
+
+def dump_json(record: Any) -> str:
+    """Return JSON as metrics.json holds it: sorted keys, two spaces, null where a number is not one.
+
+    File names that are not UTF-8 are shown escaped.
+
+    >>> print(dump_json({"b": 0.1, "a": float("nan")}), end="")
+    {
+      "a": null,
+      "b": 0.1
+    }
+    """
+    plain = json.loads(json.dumps(record, default=_make_plain), parse_constant=lambda _: None)
+    text = json.dumps(plain, sort_keys=True, indent=2, ensure_ascii=False)
+    return re.sub("[\ud800-\udfff]", lambda match: f"\\\\u{ord(match[0]):x}", text) + "\n"
+
+
+def _make_plain(value: Any) -> Any:
+    if is_dataclass(value):
+        return vars(value)
+    return None if value is pd.NA or value is pd.NaT else value.tolist()  # numpy's arrays and numbers

@@ -4,20 +4,19 @@ Pages hold everything they show and load nothing from elsewhere. A run that cann
 """
 
 import re
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 from facekit.errors import DataError, FacekitError
 from facekit.evaluation.metric import Metric
 from facekit.paths import project_root, write_text
+from facekit.progress import format_duration
 from facekit.reporting import claims
-from facekit.reporting.claims import Experiment
+from facekit.reporting.claims import Experiment, read_record
 from facekit.reporting.parameters import PROFILES
-from facekit.reporting.schema import Record, read_record
 
 TEMPLATES = Path(__file__).parent / "templates"
-SYMBOLS = {"above": "▲", "within": "●", "below": "▼", "equal": "=", "differs": "≠", "report error": "!", "not comparable": "○"}
 SECTION = re.compile(r'<h2 id="([^"]*)"[^>]*>(.*?)</h2>', re.DOTALL)
 
 
@@ -43,7 +42,7 @@ def build_site(reports: Path | None = None) -> tuple[Path, list[dict[str, Any]],
     runs.sort(key=lambda run: run["record"].data["kind"] == "synthetic")  # real images first
     order = [*register, *sorted({run["record"].task for run in runs} - set(register))]
     sections = {task: [run for run in runs if run["record"].task == task] for task in order}
-    values = {"sections": sections, "register": register, "problems": problems, "profiles": PROFILES, "kinds": claims.KINDS}
+    values = {"sections": sections, "register": register, "problems": problems, "profiles": PROFILES}
     return write_text(reports / "index.html", render("index.html.j2", **values)), runs, problems
 
 
@@ -57,22 +56,21 @@ def _read_run(folder: Path, experiment: Experiment | None) -> dict[str, Any]:
     try:
         notebook = nbformat.read(folder / f"{task}.ipynb", as_version=4)
         page = build_page(notebook, title=task, profile=record.profile, home="../../index.html")
-        shown = {"title": _find_title(notebook) or task, "facts": _list_facts(record)} | _find_highlights(notebook)
+        shown = {"title": _find_title(notebook) or task} | _find_highlights(notebook)
+        shown["facts"] = render("facts.html.j2", record=record)
     except Exception as error:  # a damaged run makes nbformat, nbconvert and formats raise whatever they meet
         reason = f"{task}: {type(error).__name__}: {error}".splitlines()[0][:200]
         raise DataError(reason, expected="the notebook and record of a run", hint="run the experiment again") from error
     write_text(folder / f"{task}.html", page)
     tested = [metric for metric in record.metrics if metric.name.startswith("test/")]
     headline = claims.find_headline(record) or next(iter([*tested, *record.metrics]), None)
-    known = [claim for claim in (experiment.claims if experiment else ()) if claim.value is not None and headline]
-    claim = next((claim for claim in known if claim.reproduced == headline.name), None)
-    share = headline is not None and headline.name.endswith(("accuracy", "f1"))
+    claim, unit = claims.find_claim(experiment.claims if experiment else (), headline)
     return shown | {
         "record": record,
         "place": f"{record.profile}/{task}",
         "headline": headline,
         "claim": claim,  # the published value that the headline is compared with
-        "unit": claim.unit if claim else "share" if share else None,
+        "unit": unit,
         "values": claims.index_values(record.metrics, record.comparisons),
         "verdicts": {row.claim: row for row in record.published},
         "files": [path.name for kind in ("ipynb", "json", "csv") for path in sorted(folder.glob(f"[!.]*.{kind}"))],
@@ -81,32 +79,7 @@ def _read_run(folder: Path, experiment: Experiment | None) -> dict[str, Any]:
 
 def tabulate(runs: list[dict[str, Any]], folder: str) -> str:
     """Return runs as text of three lines each, within 80 columns: headline, question, report below `folder`."""
-    form, rows = "{:<17}{:<27}{:<10}{}\n".format, []
-    for run in runs:
-        metric, unit = run["headline"], run["unit"]
-        baseline = claims.format_value(metric.baseline, unit) if metric else ""
-        rows.append(
-            form(run["record"].task, claims.format_measured(metric, unit), baseline, metric.name if metric else "no metric")
-        )
-        rows[-1] += f"  {run['record'].question}\n  {folder}/{run['place']}/{run['record'].task}.html"
-    return "\n".join([form("experiment", "value [95 % interval]", "baseline", "metric"), *rows])
-
-
-def _list_facts(record: Record) -> dict[str, str]:
-    """Return what the index says about a run's data, network, time and machine."""
-    data, network, run = record.data, record.backbone, record.run
-    images = sum(n for split in data["counts"].values() for n in split.values())
-    facts = {"Data": f"{data['dataset']}, {images:,} images; {data.get('excluded', {}).get('rows', 0):,} rows excluded"}
-    if (near := data["audit"].get("cross_split_near_duplicates")) is not None:
-        facts["Leak check"] = f"{near:,} near-duplicate images across splits"
-    if network.get("network"):
-        size = " × ".join(map(str, network.get("input_size") or ()))
-        facts["Network"] = f"{network['network']} at {size or '?'}, {network.get('parameters', 0):,} parameters"
-    seconds = run["seconds"].get("whole run", sum(run["seconds"].values()))
-    memory = f"; at most {run['peak_memory_mb'] / 1024:.1f} GB of memory" if run.get("peak_memory_mb") else ""
-    machine = f"{run['machine'].get('cores', '?')} cores, {run['device']}{memory}"
-    facts["Run time"] = f"{format_duration(seconds)} on {machine}; facekit {run['versions'].get('facekit', '?')}"
-    return facts
+    return render("runs.txt.j2", runs=runs, folder=folder).rstrip()
 
 
 def build_page(notebook: Any, *, title: str, profile: str, home: str = "") -> str:
@@ -123,8 +96,8 @@ def build_page(notebook: Any, *, title: str, profile: str, home: str = "") -> st
     for name in [name for name in exporter.traits() if name.endswith("_url")]:
         setattr(exporter, name, "")
     # What a cell has written gets its headings two levels lower: sections are the notebook's own.
-    demote = re.compile(r"<(/?)h([1-4])\b")
-    exporter.register_filter("demote_headings", lambda text: demote.sub(lambda m: f"<{m[1]}h{int(m[2]) + 2}", text))
+    demote = partial(re.sub, r"<(/?)h([1-4])\b", lambda found: f"<{found[1]}h{int(found[2]) + 2}")
+    exporter.register_filter("demote_headings", demote)
     body, _ = exporter.from_notebook_node(notebook)
     body = re.sub(r'<a class="anchor-link" href="[^"]*">[^<]*</a>', "", body)  # a heading gets its id only with such a link
     values = {"title": f"{_find_title(notebook) or title} ({profile})", "profile": profile, "home": home, "body": body}
@@ -165,10 +138,11 @@ def render(template: str, **values: Any) -> str:
 def _load_environment():
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-    look = {"autoescape": True, "undefined": StrictUndefined, "trim_blocks": True, "lstrip_blocks": True}
-    environment = Environment(loader=FileSystemLoader(TEMPLATES), **look)
+    look = {"undefined": StrictUndefined, "trim_blocks": True, "lstrip_blocks": True}
+    environment = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=lambda name: ".html." in name, **look)
     environment.filters |= {"value": claims.format_value, "measured": claims.format_measured, "place": place_marks}
-    environment.globals["symbols"] = SYMBOLS
+    environment.filters["duration"] = format_duration
+    environment.globals["kinds"] = claims.KINDS
     return environment
 
 
@@ -185,13 +159,3 @@ def place_marks(metric: Metric, published: float | None = None) -> dict[str, flo
     start, end = (0.0, 1.0) if start >= 0 and end <= 1 else (start - margin, end + margin)
     places = {name: round(100 * (value - start) / (end - start), 2) for name, value in marks.items()}
     return places | {"start": start, "end": end}
-
-
-def format_duration(seconds: float) -> str:
-    """Return a duration in words.
-
-    >>> format_duration(39.4), format_duration(2066), format_duration(4500)
-    ('39 s', '34 min', '1 h 15 min')
-    """
-    minutes = round(seconds / 60)
-    return f"{seconds:.0f} s" if seconds < 90 else f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"

@@ -7,6 +7,7 @@ import pytest
 
 from facekit.data.readers.popularity import Truth, read_truth
 from facekit.data.readers.selfie import ATTRIBUTES
+from facekit.data.tables import read_kind
 from facekit.errors import DataError
 from facekit.synthetic.layouts import write_sample
 
@@ -59,3 +60,15 @@ def test_a_formula_of_unknown_attributes_is_refused(tmp_path):
     write_marker(tmp_path, FORMULA | {"weights": {"beauty": 1.0}})
     with pytest.raises(DataError, match="'beauty' is no attribute"):
         read_truth(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "content", ["[" * 100_000, '{"kind": "photographs", "kind": "planted"}', '{"kind": "photographs", "a": NaN}']
+)
+def test_a_marker_that_is_damaged_or_says_two_things_is_refused(tmp_path, content):
+    (tmp_path / "facekit.json").write_text(content)
+    with pytest.raises(DataError, match=r"facekit\.json") as caught:
+        read_truth(tmp_path)
+    assert "\n" not in str(caught.value)
+    with pytest.raises(DataError, match=r"facekit\.json"):
+        read_kind(tmp_path)

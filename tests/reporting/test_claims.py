@@ -6,8 +6,15 @@ from facekit.errors import DataError, FacekitError, ParameterError
 from facekit.evaluation.metric import Comparison, Metric
 from facekit.paths import project_root
 from facekit.reporting import claims
-from facekit.reporting.claims import Claim, index_values, judge, judge_all, read_experiment, read_register, tabulate
-from facekit.reporting.schema import read_record
+from facekit.reporting.claims import (
+    Claim,
+    index_values,
+    judge,
+    judge_all,
+    read_experiment,
+    read_record,
+    read_register,
+)
 
 # Every number that the reports print, experiment by experiment, in the order of the register.
 VALUES = {
@@ -200,7 +207,7 @@ def test_verdicts_of_a_run_and_their_table():
         ],
         [],
     )
-    rows = judge_all("smile", values, kind="photographs")
+    rows, shown = judge_all("smile", values, kind="photographs")
     found = {row.claim: row for row in rows}
     assert len(rows) == 11
     why = "the published value was chosen on the test set"
@@ -210,7 +217,7 @@ def test_verdicts_of_a_run_and_their_table():
     assert found["stage-1-last"].verdict == "within"
     missing = claims.Verdict("stage-2-best", 0.7267, None, "not comparable", "not measured in this run")
     assert found["stage-2-best"] == missing
-    shown = tabulate("smile", rows, values).set_index("claim")
+    shown = shown.set_index("claim")
     assert shown.loc["Test accuracy of both stages together"].tolist() == [
         *("79.21%", "83.00% [81.00%, 85.00%]", "1,611", "above", why)
     ]
@@ -224,9 +231,12 @@ def test_unknown_experiment_is_refused():
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("[{id: a, kind: valu, text: t}]", "smile, claims.0.kind: 'valu'; expected Input should be 'value', 'claim' or"),
+        (
+            "[{id: a, kind: valu, text: t}]",
+            "published.yaml: r.txt.smile.claims.0.kind: 'valu'; expected Input should be 'value', 'cl",
+        ),
         ("[{id: a, kind: setting, text: t, note: x}]", "claims.0.note: 'x'; expected Extra inputs are not permitted"),
-        ("5", "smile, claims: '5'; expected"),
+        ("5", "smile.claims: '5'; expected"),
     ],
 )
 def test_a_broken_register_is_refused_in_one_line(tmp_path, content, message):

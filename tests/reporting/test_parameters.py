@@ -5,6 +5,7 @@ import json
 import pytest
 import yaml
 
+from facekit.data.readers.selfie import ATTRIBUTES
 from facekit.errors import DataError, FacekitError, ParameterError
 from facekit.paths import project_root
 from facekit.reporting import parameters
@@ -151,12 +152,55 @@ def test_octal_in_a_profile_is_ten_and_null_is_nothing(notebooks):
     assert expected.model_copy(update={"low": 0.4}).includes(0.5)
 
 
+@pytest.mark.parametrize(
+    "row", ["low: 0.9, value: 0.8, high: 0.7", "low: 0.9, value: null, high: 0.7", "low: 0.7, value: 0.6, high: 0.8"]
+)
+def test_an_expected_range_without_its_value_is_refused(notebooks, row):
+    write_profiles(notebooks)
+    text = (notebooks / "parameters" / "tiny.yaml").read_text()
+    write_profiles(notebooks, text=text.replace("expected: []", f"expected: [{{metric: a, {row}}}]", 1))
+    with pytest.raises(DataError, match=r"tiny.yaml: .*expected.0: .*; expected low <= value <= high") as caught:
+        merge("tiny", "sample")
+    assert "\n" not in str(caught.value)
+
+
+def test_ranges_that_the_cell_leaves_open_are_in_the_profiles_file(notebooks):
+    write_notebook(notebooks, DEFAULTS + "\nunits = [64]  # units of the dense layers")
+    assert merge("tiny", "sample", ["units=-1"])["units"] == [-1]
+    text = (notebooks / "parameters" / "tiny.yaml").read_text()
+    write_profiles(notebooks, text=f'allowed: {{units: "[1..]"}}\n{text}')
+    assert merge("tiny", "sample", ["units=1,2"])["units"] == [1, 2]
+    with pytest.raises(ParameterError, match=r"units = \['0'\]; expected a list, each a whole number \[1..\] for units of"):
+        merge("tiny", "sample", ["units=0"])
+    for wrong in ("{unit: '[1..]'}", "{epochs: '[1..]'}", "{units: 1}", "{units: [1]}", "5"):
+        write_profiles(notebooks, text=f"allowed: {wrong}\n{text}")
+        with pytest.raises(FacekitError, match="tiny.yaml: allowed"):
+            merge("tiny", "sample")
+    write_profiles(notebooks, text=f"allowed: {{units: '[100..]'}}\n{text}")
+    with pytest.raises(ParameterError, match="tiny.ipynb: units = "):
+        merge("tiny", "sample")
+
+
 def test_names_that_begin_like_null_are_text(tmp_path):
     (tmp_path / "a.yaml").write_text("a: [network, n, null, nullable, no, ~]")
     assert read_yaml(tmp_path / "a.yaml") == {"a": ["network", "n", None, "nullable", "no", None]}
 
 
-@pytest.mark.parametrize("content", [b"\xff\xfe", b"- 1", b"a: *b", b"? [a]\n: b", b"a\x00b: 1", b"[" * 9000, b"{" * 9000])
+DAMAGED = [
+    b"\xff\xfe",
+    b"- 1",
+    b"a: *b",
+    b"? [a]\n: b",
+    b"a\x00b: 1",
+    b"[" * 9000,
+    b"{" * 9000,
+    b"a: &b [*b]",
+    b"a: &b 1\nc: *b",
+]
+DAMAGED += [b"a: 1\na: 2", b"a: {b: 1, b: 2}", b"~: 1", b"2026-01-01", b'a: "\\UFFFFFFFF"', b"%YAML 3.0\n---\na: 1", b"a: !<"]
+
+
+@pytest.mark.parametrize("content", DAMAGED)
 def test_a_damaged_yaml_file_is_one_line(tmp_path, content):
     path = tmp_path / "damaged.yaml"
     path.write_bytes(content)
@@ -173,7 +217,7 @@ def test_unknown_profile_task_and_incomplete_profiles_are_refused(notebooks):
     with pytest.raises(ParameterError, match="unknown task 'smiles'; expected one of tiny"):
         merge("smiles", "sample")
     write_profiles(notebooks, text="sample: {parameters: {}, expected: []}")
-    with pytest.raises(ParameterError, match="tiny.yaml: sample; expected just sample, laptop, report, full"):
+    with pytest.raises(DataError, match="tiny.yaml: laptop: .*; expected Field required"):
         merge("tiny", "sample")
     write_profiles(notebooks, sample={}, text="")
     text = (notebooks / "parameters" / "tiny.yaml").read_text().replace("expected: []", "expected: [{metric: a, high: x}]")
@@ -244,9 +288,11 @@ def test_paths_start_at_the_root_wherever_the_command_was_given(tmp_path, monkey
     assert path == (tmp_path / "own.weights.h5").resolve()
 
 
-def test_the_projects_own_profiles_fit_their_notebooks(monkeypatch):
+def test_every_number_and_choice_of_the_projects_notebooks_has_its_bounds(monkeypatch):
     monkeypatch.setattr(parameters, "notebooks_folder", lambda: project_root() / "notebooks")
-    monkeypatch.setattr(parameters, "_check_path", lambda name, value: None)  # the data need not be here
     for task in parameters.list_tasks():
-        for profile in PROFILES:
-            assert merge(task, profile)["profile"] == profile
+        for name, parameter in read_parameters(task).items():
+            elsewhere = name == "profile" or name.endswith(parameters.PATHS) or isinstance(parameter.default, bool)
+            assert parameter.allowed or elsewhere, f"{task}: {name} has neither a range nor choices"
+    assert read_parameters("selfie-ranking")["own"].allowed == f"[{', '.join(ATTRIBUTES)}]"
+    assert set(read_parameters("selfie-ranking")["references"].allowed[1:-1].split(", ")) <= set(ATTRIBUTES)

@@ -19,8 +19,8 @@ from facekit.errors import DataError, ParameterError
 from facekit.evaluation.metric import Comparison, Metric
 from facekit.paths import project_root
 from facekit.reporting import parameters, plots, record
-from facekit.reporting.record import describe_machine, open_run
-from facekit.reporting.schema import dump_json, read_record
+from facekit.reporting.claims import read_record
+from facekit.reporting.record import describe_machine, dump_json, open_run
 
 TABLE = pd.DataFrame(
     {

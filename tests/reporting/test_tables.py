@@ -12,8 +12,8 @@ from facekit.errors import DataError
 from facekit.evaluation.metric import Metric
 from facekit.paths import project_root
 from facekit.reporting import tables
-from facekit.reporting.claims import Verdict
-from facekit.reporting.schema import Record, dump_json, read_record
+from facekit.reporting.claims import Record, Verdict, read_record
+from facekit.reporting.record import dump_json
 from facekit.reporting.site import build_page
 
 RUN = {"started": "", "seconds": {"whole run": 90.0}, "peak_memory_mb": 1, "peak_gpu_memory_mb": None, "machine": {}}
@@ -142,3 +142,21 @@ def test_the_committed_tables_are_what_the_committed_runs_say():
 def test_every_committed_run_has_a_box():
     for path in (project_root() / "reports").glob("laptop/[!.]*/metrics.json"):
         assert tables.summarise(read_record(path)).startswith("**Question.** ")
+
+
+@pytest.mark.parametrize(
+    ("task", "name", "told"),
+    [
+        ("selfie-ranking", "truth/found", "The share of the true effects found is **90.0%**."),
+        (
+            "gender-size",
+            "test/1600 images/accuracy",
+            "The accuracy of the network “1600 images” on the test images is **90.0%**.",
+        ),
+        ("celeba", "test/attributes/accuracy", "The accuracy of the attribute network on the test images is **90.0%**."),
+    ],
+)
+def test_metrics_have_names_in_words(task, name, told):
+    record = make_record("synthetic", "sample", metrics=[Metric(name, 0.9, None, 90)], published=[])
+    record.task = task
+    assert tables.answer(record).startswith(told)

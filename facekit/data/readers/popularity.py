@@ -14,7 +14,7 @@ import pandas as pd
 
 from facekit.data.readers.selfie import ATTRIBUTES
 from facekit.errors import DataError
-from facekit.paths import resolve
+from facekit.paths import read_json, resolve
 
 
 @dataclass(frozen=True)
@@ -70,16 +70,16 @@ def read_truth(root: str | os.PathLike) -> Truth | None:
         DataError: the folder says that its popularity was made, and not how.
     """
     path = Path(resolve(root)) / "facekit.json"
+    if not path.is_file():
+        return None
     try:
-        marker = json.loads(path.read_text(encoding="utf-8"))
+        marker = read_json(path)
         if marker["kind"] == "photographs":
             return None
         formula = marker["popularity"]
         interactions = tuple((a, b, float(weight)) for a, b, weight in formula["interactions"])
         formula = Truth(**formula | {"interactions": interactions, "drawn": tuple(formula["drawn"])})
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (DataError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"{path}: no formula of the popularity in it", hint="make the folder again") from error
     unknown = {*formula.weights, *formula.drawn, *(name for pair in interactions for name in pair[:2])} - set(ATTRIBUTES)
     if unknown:

@@ -1,4 +1,4 @@
-"""schema.py: one form of metrics.json, written plainly, and refused in one line where it is damaged."""
+"""metrics.json: one form (claims.Record), written plainly, and refused in one line where it is damaged."""
 
 import json
 import random
@@ -9,7 +9,8 @@ import pytest
 
 from facekit.errors import DataError
 from facekit.paths import project_root
-from facekit.reporting.schema import dump_json, read_record
+from facekit.reporting.claims import read_record
+from facekit.reporting.record import dump_json
 
 
 def test_json_is_sorted_indented_and_plain():
@@ -31,10 +32,16 @@ def test_committed_runs_are_read_and_written_alike(path):
 @pytest.mark.parametrize(
     ("content", "told"),
     [
-        (b"", "EOF"),
-        (b"\xff", "Invalid JSON"),
+        (b"", "Expecting value"),
+        (b"\xff", "can't decode"),
+        (b'{"task": "a", "task": "b"}', "'task' twice"),
+        (b'{"a": {"b": 1, "b": 1}}', "'b' twice"),
+        (b'{"schema": NaN}', "number NaN"),
+        (b'{"schema": -Infinity}', "number -Infinity"),
+        (b'{"schema": 1e999}', "number 1e999"),
+        (b'{"schema": ' + b"9" * 9999 + b"}", "Exceeds the limit"),
         (b"[]", "expected Input should be"),
-        (b"[" * 99999, "recursion limit"),
+        (b"[" * 99999, "recursion"),
         (b'{"schema": 1}', "task: .*; expected Field required"),
     ],
 )
@@ -58,6 +65,14 @@ def test_a_later_schema_and_missing_parts_are_refused(tmp_path):
         path.write_text(json.dumps(find_committed() | change))
         with pytest.raises(DataError, match=told):
             read_record(path)
+
+
+def test_a_number_too_large_for_a_value_is_one_line(tmp_path):
+    content = find_committed()
+    content["metrics"][0]["value"] = 10**400
+    (tmp_path / "metrics.json").write_text(json.dumps(content))
+    with pytest.raises(DataError, match=r"metrics.json: metrics.0.value: .*; expected Input should be a valid number"):
+        read_record(tmp_path / "metrics.json")
 
 
 def test_mutated_records_are_read_or_one_of_our_errors(tmp_path):
