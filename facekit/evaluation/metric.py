@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from facekit.errors import ParameterError
-from facekit.evaluation.bootstrap import Statistic, compute_interval, compute_intervals, weigh
+from facekit.evaluation.bootstrap import Statistic, compute_interval, compute_intervals, join, weigh
 
 LOWER_IS_BETTER = ("log_loss", "ece", "mse", "mae", "loss", "off_by_one", "off_by_two_or_more")
 LOWER_IS_BETTER += ("mean_absolute_rank_error", "confused_as")
@@ -75,14 +75,14 @@ class Part(NamedTuple):
 
 def measure(prefix: str, parts: list[Part], rows: int, *, baseline=(), groups=None, seed: int = 0) -> list[Metric]:
     """Compute statistics on the rows, intervals on resamples, and the same parts of a constant prediction, if any."""
-    ones, found = np.ones((1, rows)), []
-    for place, (columns, statistic) in enumerate(parts):
-        constants = baseline[place].statistic(ones).ravel() if baseline else [np.nan] * len(columns)
-        intervals = compute_intervals(statistic, rows, groups, seed=seed)
-        values = zip(columns, statistic(ones).ravel(), intervals, constants, strict=True)
-        for (name, n, averaging), value, interval, constant in values:
-            higher = name.split("/")[0] not in LOWER_IS_BETTER
-            found.append(Metric(f"{prefix}/{name}", _define(value), interval, int(n), _define(constant), averaging, higher))
+    columns, ones = [column for part in parts for column in part.columns], np.ones((1, rows))
+    statistic = join(*(part.statistic for part in parts))
+    constants = join(*(part.statistic for part in baseline[: len(parts)]))(ones)[0] if baseline else [np.nan] * len(columns)
+    intervals = compute_intervals(statistic, rows, groups, seed=seed)
+    found = []
+    for (name, n, averaging), value, interval, constant in zip(columns, statistic(ones)[0], intervals, constants, strict=True):
+        higher = name.split("/")[0] not in LOWER_IS_BETTER
+        found.append(Metric(f"{prefix}/{name}", _define(value), interval, int(n), _define(constant), averaging, higher))
     return found
 
 
