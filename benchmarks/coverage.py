@@ -3,7 +3,7 @@
 Run it as `python benchmarks/coverage.py`; `--draws 100` gives an impression in a minute or two. Each draw is a new test set.
 Rows of a group (2 to 8 of them) share half of the variance of whatever is random. The true value is that of 500,000 rows.
 Each line shows a metric's coverage, in % of the draws, with the coverage's own 95 % interval (Clopper and Pearson), and the
-mean seconds for all intervals of such a test set. `--seed` changes the draws.
+mean processor seconds for such a test set with all its intervals. `--seed` changes the draws.
 """
 
 import argparse
@@ -76,7 +76,7 @@ def main() -> None:
     for measure in (measure_classes, measure_attributes, measure_number):
         truth = find_truth(measure, arguments.seed)
         for count, grouped in SETTINGS:
-            covered, rows, started = dict.fromkeys(truth, 0), 0, time.perf_counter()
+            covered, rows, started = dict.fromkeys(truth, 0), 0, time.process_time()
             for draw in range(arguments.draws):
                 random = np.random.default_rng((arguments.seed, 1, count, draw))
                 groups = np.repeat(np.arange(count), random.integers(2, 9, count)) if grouped else np.arange(count)
@@ -85,7 +85,7 @@ def main() -> None:
                 for name, (_, interval) in found.items():
                     covered[name] += interval is not None and interval[0] <= truth[name] <= interval[1]
                 rows += len(groups)
-            seconds = (time.perf_counter() - started) / arguments.draws
+            seconds = (time.process_time() - started) / arguments.draws
             for name, hits in covered.items():
                 low, high = binomtest(hits, arguments.draws).proportion_ci()
                 where = f"{name:34}{rows / arguments.draws:6.0f}{count if grouped else '-':>8}"

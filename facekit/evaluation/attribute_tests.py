@@ -29,15 +29,16 @@ def rank_attributes(attributes: pd.DataFrame, classes: np.ndarray) -> pd.DataFra
         received = f"row {row}: {attributes.columns[column]} is {attributes.iloc[row, column]:g}"
         raise DataError(received, expected="0 or 1, or NaN where it is unknown", hint="map -1 to 0 first")
     k, known = np.max(classes) + 1, attributes.notna()
+    rows = known.groupby(classes).sum()
     chi_square, v = np.split(_build_scores(attributes, classes)(np.ones((1, len(classes))))[0], 2)
     found = pd.DataFrame({"n": known.sum(), "prevalence": attributes.mean(), "chi_square": chi_square})
     found["pearson"] = found["n"] * v**2
-    found["p_value"] = chi2.sf(found["pearson"], k - 1)
+    found["p_value"] = chi2.sf(found["pearson"], (rows > 0).sum() - 1)  # a class without known rows is no degree of freedom
     found["q_value"] = pd.Series(false_discovery_control(tested := found["p_value"].dropna()), tested.index)
     found["cramers_v"] = v
     found["lift"] = attributes[classes == k - 1].mean() - attributes[classes == 0].mean()
     rarer = np.minimum(found["prevalence"], 1 - found["prevalence"])
-    return found.assign(expected=known.groupby(classes).sum().min() * rarer)
+    return found.assign(expected=rows.min() * rarer)
 
 
 def resample_scores(attributes: pd.DataFrame, classes: np.ndarray, *, groups=None, seed: int = 0) -> list[np.ndarray]:

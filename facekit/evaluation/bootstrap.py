@@ -14,7 +14,10 @@ Statistic = Callable[[np.ndarray], np.ndarray]  # weights (c, n) -> (c,) or (c, 
 
 def draw_weights(n: int, groups=None, *, resamples: int = 2_000, seed: int = 0) -> Iterator[np.ndarray]:
     """Yield chunks (c, n) of float64 weights: how often each resample of rows, or of whole `groups` (n,), holds each row."""
-    members = number_groups(n, groups)
+    members = np.arange(n) if groups is None else pd.factorize(np.asarray(groups))[0]  # -1: missing
+    if not 0 < n == len(members) or (members < 0).any():
+        received = f"{len(members)} groups for {n} rows, {np.sum(members < 0)} of them missing"
+        raise ParameterError(received, expected="one group for each of one row or more")
     count = members.max() + 1
     generator = np.random.default_rng((seed,))
     chunk = max(1, CHUNK_CELLS // n)
@@ -23,15 +26,6 @@ def draw_weights(n: int, groups=None, *, resamples: int = 2_000, seed: int = 0) 
         drawn = generator.integers(count, size=(size, count)) + np.arange(size)[:, None] * count
         weights = np.bincount(drawn.ravel(), minlength=size * count).reshape(size, count).astype(np.float64)
         yield weights if count == n else weights[:, members]
-
-
-def number_groups(n: int, groups=None) -> np.ndarray:
-    """Number the groups in order of appearance, int (n,); ParameterError where they don't fit n rows."""
-    members = np.arange(n) if groups is None else pd.factorize(np.asarray(groups))[0]
-    if not 0 < n == len(members) or (members < 0).any():
-        received = f"{len(members)} groups for {n} rows, {np.sum(members < 0)} of them missing"
-        raise ParameterError(received, expected="one group for each of one row or more")
-    return members
 
 
 def resample(statistic: Statistic, n: int, groups=None, **options: int) -> np.ndarray:
@@ -50,7 +44,7 @@ def compute_interval(draws: np.ndarray) -> tuple[float, float] | None:
 def compute_intervals(statistic: Statistic, n: int, groups=None, **options: int) -> list[tuple[float, float] | None]:
     """Return the 95 % interval of each value of a statistic; None also where there is only one row or group."""
     draws = resample(statistic, n, groups, **options)
-    single = number_groups(n, groups).max() < 1
+    single = (n if groups is None else pd.Series(groups).nunique()) == 1
     return [None if single else compute_interval(column) for column in draws.reshape(len(draws), -1).T]
 
 

@@ -51,8 +51,10 @@ def _build(y_true: np.ndarray, predicted: np.ndarray | None, baseline_mean: floa
     (y_true,) = _check(y_true, np.size(y_true))
     mean = float(y_true.mean() if baseline_mean is None else baseline_mean)
     networks = _check(np.full(len(y_true), mean) if predicted is None else predicted, len(y_true))
-    errors = [np.mean([np.abs(y_true - each) ** power for each in networks], axis=0) for power in (2, 1)]
-    sums = np.column_stack([*errors, (y_true - mean) ** 2])
+    errors = np.abs(y_true - networks)
+    # The mean of equal numbers can miss them by a rounding error, which is no spread to divide by.
+    spread = np.where(np.isclose(y_true, mean, rtol=1e-12, atol=0), 0, y_true - mean)
+    sums = np.column_stack([(errors**2).mean(axis=0), errors.mean(axis=0), spread**2])
 
     def compute_errors(weights: np.ndarray) -> np.ndarray:
         squared, absolute, spread = (weights @ sums / weights.sum(axis=1, keepdims=True)).T
