@@ -60,6 +60,12 @@ def join(*statistics: Statistic) -> Statistic:
     return lambda weights: np.column_stack([statistic(weights) for statistic in statistics])
 
 
+def count_up_to(bounds: np.ndarray, values: np.ndarray, by_row: np.ndarray) -> np.ndarray:
+    """Return how often rows whose value (n,) is at most each bound (m,), itself a value, were drawn, (m, c); weights (n, c)."""
+    order = np.argsort(values, kind="stable")
+    return by_row[order].cumsum(axis=0)[np.searchsorted(values[order], bounds, side="right") - 1]
+
+
 def divide(top: np.ndarray, bottom: np.ndarray) -> np.ndarray:
     """Divide, with NaN where the divisor is not above 0."""
     return np.divide(top, bottom, out=np.full(np.shape(top), np.nan), where=bottom > 0)
