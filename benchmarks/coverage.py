@@ -14,12 +14,13 @@ from pathlib import Path
 from unittest import mock
 
 import numpy as np
+import pandas as pd
 from scipy.stats import binomtest
 
 # So that the command also runs in a checkout that was not installed.
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from facekit.evaluation import bootstrap, classification, multilabel, regression
+from facekit.evaluation import attribute_tests, bootstrap, classification, metric, multilabel, regression
 
 SETTINGS = [(count, False) for count in (30, 100, 500)] + [(count, True) for count in (5, 10, 20, 50, 100)]
 TRUTH_ROWS = 500_000
@@ -59,6 +60,18 @@ def measure_number(noise: np.ndarray, **options) -> dict:
     return {each.name: (each.value, each.interval) for each in found}
 
 
+def measure_effects(noise: np.ndarray, **options) -> dict:
+    """Measure how three attributes are associated with a class of half of the rows; c only through a, without an effect."""
+    attributes = pd.DataFrame(noise[:, :3] + [[0, 0, 1]] * noise[:, :1] > [0, 0.8, 1], columns=list("abc")).astype(int)
+    score = attributes.to_numpy() @ [1, -1, 0] + noise[:, 3]
+    positive = (score > np.median(score)).astype(int)
+    effects = attribute_tests.fit_effects(attributes, positive, **options).table
+    _, draws = attribute_tests.resample_scores(attributes, positive, **options)
+    values = {f"effects/log_odds/{row.Index}": (row.log_odds, (row.low, row.high)) for row in effects.itertuples()}
+    v = metric.from_draws("effects/cramers_v", attribute_tests.rank_attributes(attributes, positive)["cramers_v"], draws, n=1)
+    return values | {each.name: (each.value, each.interval) for each in v}
+
+
 def find_truth(measure, seed: int) -> dict[str, float]:
     """Return the values of so many rows that chance hardly moves them, without time for their intervals."""
     noise = draw_noise(np.random.default_rng((seed, 0)), np.arange(TRUTH_ROWS))
@@ -73,7 +86,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     print(f"{'metric':34}{'n':>6}{'groups':>8}{'coverage':>10}   {'95 % interval':16}{'seconds':>7}")
-    for measure in (measure_classes, measure_attributes, measure_number):
+    for measure in (measure_classes, measure_attributes, measure_number, measure_effects):
         truth = find_truth(measure, arguments.seed)
         for count, grouped in SETTINGS:
             covered, rows, started = dict.fromkeys(truth, 0), 0, time.process_time()

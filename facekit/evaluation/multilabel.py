@@ -92,14 +92,14 @@ def tabulate(labels: Labels, y_prob: np.ndarray, *, thresholds=0.5, seed: int = 
     statistic = join(lambda weights: np.hstack(rate_each(*count(weights))), rank(labels.y_true, y_prob, labels.known))
     intervals = compute_intervals(statistic, n, labels.groups, seed=seed)
     bounds = np.array([pair or (np.nan, np.nan) for pair in intervals]).reshape(-1, a, 2)
-    _, _, true, known = (counts[0] for counts in count(np.ones((1, n))))
-    share = divide(true, known)
-    table = pd.DataFrame({"n": known.astype(int), "prevalence": share}, pd.Index([*labels.names], name="attribute"))
-    table["baseline"], table["threshold"] = np.where(labels.prevalence > 0.5, share, 1 - share), thresholds
+    known = labels.known.sum(axis=0)
+    share = divide(labels.y_true.sum(axis=0), known)
+    columns = {"n": known.astype(int), "prevalence": share}
+    columns |= {"baseline": np.where(labels.prevalence > 0.5, share, 1 - share), "threshold": thresholds}
     names = ("accuracy", "balanced_accuracy", *RATES, "average_precision")
     for name, value, bound in zip(names, statistic(np.ones((1, n))).reshape(-1, a), bounds, strict=True):
-        table[name], table[f"{name}_low"], table[f"{name}_high"] = value, *bound.T
-    return table
+        columns |= {name: value, f"{name}_low": bound[:, 0], f"{name}_high": bound[:, 1]}
+    return pd.DataFrame(columns, pd.Index([*labels.names], name="attribute"))
 
 
 def choose_thresholds(labels: Labels, y_prob: np.ndarray, criterion: str = "f1") -> np.ndarray:
