@@ -92,13 +92,9 @@ def compare(metric: str, models: dict[str, list[Part] | Statistic], rows: int, *
     """Compare two models, each its statistic, or parts of which one has the metric, on the same rows, resampled in pairs."""
     if len(models) != 2:
         raise ParameterError(f"{len(models)} models ({', '.join(models)})", expected="two models of different names")
-    first, second = (_select(metric, model) for model in models.values())
-
-    def subtract(weights: np.ndarray) -> np.ndarray:
-        return first(weights) - second(weights)
-
-    (interval,) = compute_intervals(subtract, rows, groups, seed=seed)
-    return Comparison(*models, metric, _define(subtract(np.ones((1, rows))).item()), interval, rows)
+    pair = join(*(_select(metric, model) for model in models.values()))
+    (interval,) = compute_intervals(lambda weights: np.subtract(*pair(weights).T), rows, groups, seed=seed)
+    return Comparison(*models, metric, _define(np.subtract(*pair(np.ones((1, rows)))[0])), interval, rows)
 
 
 def mean(
