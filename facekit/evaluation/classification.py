@@ -47,7 +47,8 @@ def measure(
 def measure_probabilities(prefix: str, y_true: np.ndarray, y_prob: np.ndarray, **options) -> list[Metric]:
     """Measure log_loss and ece (expected calibration error) alone, where something else decides; arguments as for `measure`.
 
-    Resampling adds noise to each bin, so that the interval of ece is a little high and no proof of calibration.
+    Resampling adds noise to each bin, so that the interval of ece is too high on few rows and no proof of calibration: of
+    1,000 simulated test sets it contained the true value in 41 % with 100 rows and in 89 % with 500 (benchmarks/coverage.py).
     """
     return measure(prefix, y_true, y_prob, range(np.shape(y_prob)[1]), **options)[-2:]
 
