@@ -1,6 +1,6 @@
 """How often the 95 % intervals contain the true value: simulated test sets, of single rows and of groups of similar rows.
 
-Run it as `python benchmarks/coverage.py`; `--draws 100` gives an impression in a minute or two. Each draw is a new test set.
+Run it as `python benchmarks/coverage.py`, about 12 minutes; `--draws 100` gives an impression. Each draw is a new test set.
 Rows of a group (2 to 8 of them) share half of the variance of whatever is random. The true value is that of 500,000 rows.
 Each line shows a metric's coverage, in % of the draws, with the coverage's own 95 % interval (Clopper and Pearson), and the
 mean processor seconds for such a test set with all its intervals. `--seed` changes the draws.

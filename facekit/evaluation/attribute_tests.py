@@ -67,7 +67,9 @@ def fit_effects(attributes: pd.DataFrame, positive: np.ndarray, *, C: float = 1.
     """Fit a logistic regression of a class on all attributes, with bootstrap intervals.
 
     A resample's coefficients are one Newton step from those of all rows, with its own gradient and curvature; refitting
-    would move them by far less than their interval is wide, and take minutes (Davison and Hinkley 1997, 7.2).
+    would move them by far less than their interval is wide, and take minutes (Davison and Hinkley 1997, 7.2). The intervals
+    do not allow for the penalty, which draws effects towards 0: with C = 1 they contained the unpenalised ones in 92 to 93 %
+    of 1,000 simulated samples of 500 rows and in 77 to 93 % of those of 100 (benchmarks/coverage.py).
 
     Args:
         attributes: (n, a) 0 or 1. Leave out a column that the others determine (the last of several ages).

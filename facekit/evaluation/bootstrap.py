@@ -45,10 +45,10 @@ def compute_intervals(statistic: Statistic, n: int, groups=None, **options: int)
     """Return the 95 % interval of each value of a statistic; None also where there is only one row or group.
 
     Percentile intervals are too narrow on few rows or groups. Of 1,000 simulated test sets (benchmarks/coverage.py, seed 0)
-    they contained the true value in 93 to 96 % with 500 rows, 90 to 96 % with 100 and mostly 85 to 96 % with 30; in 92 to 96 %
-    with 100 groups of 2 to 8 similar rows, 91 to 94 % with 50, 87 to 94 % with 20, 81 to 93 % with 10 and 64 to 93 % with 5.
-    Worse are ece (see classification.measure_probabilities), the recall of a class of few rows (16 % of 30 rows: 62 %) and
-    the effects of attribute_tests.fit_effects on few rows.
+    they contained the true value in 93 to 96 % with 500 rows, 90 to 97 % with 100 and 85 to 96 % with 30; in 93 to 96 % with
+    100 groups of 2 to 8 similar rows, 92 to 96 % with 50, 89 to 96 % with 20, 81 to 94 % with 10 and 64 to 93 % with 5. Worse
+    are ece (classification.measure_probabilities), the recall of a class of few rows (16 % of 30 rows: 62 %), and log odds
+    (attribute_tests.fit_effects).
     """
     draws = resample(statistic, n, groups, **options)
     single = (n if groups is None else pd.Series(groups).nunique()) == 1
