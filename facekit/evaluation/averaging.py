@@ -45,7 +45,7 @@ def judge(published: dict[str, float], labels: Labels, y_prob, *, batch_size: in
 
     tried, found = [measure(place) for place in PLACES], {}
     for name in MEANS:
-        start = PLACES[int(np.argmin([find_distance(each[name]) for each in tried]))]
+        start = PLACES[np.argmin([find_distance(each[name]) for each in tried])]
         simplex = start + np.array([[0, 0], [0.2, 0], [0, 0.2 if start[1] < 0.9 else -0.2]])
         way = {"method": "Nelder-Mead", "bounds": [(-3, 3), (0, 1)]}  # decisions are counted: no gradient
         way["options"] = {"initial_simplex": simplex, "xatol": 1e-3, "fatol": 1e-5, "maxfev": 200}

@@ -60,6 +60,20 @@ def test_decisions_by_hand():
     assert found["test/macro_f1"].averaging == found["test/balanced_accuracy"].averaging == "macro"
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_values_are_those_of_scikit_learn(seed):
+    y_true, y_prob = draw_case(seed=seed)
+    y_pred = y_prob.argmax(axis=1)
+    found = {name: metric.value for name, metric in index(measure("t", y_true, y_prob, CLASSES)).items()}
+    each = sklearn_metrics.precision_recall_fscore_support(y_true, y_pred, labels=range(3))
+    assert found["t/accuracy"] == pytest.approx(sklearn_metrics.accuracy_score(y_true, y_pred), abs=1e-12)
+    assert found["t/balanced_accuracy"] == pytest.approx(sklearn_metrics.balanced_accuracy_score(y_true, y_pred))
+    assert found["t/macro_f1"] == pytest.approx(sklearn_metrics.f1_score(y_true, y_pred, average="macro"))
+    assert found["t/log_loss"] == pytest.approx(sklearn_metrics.log_loss(y_true, y_prob))
+    for what, values in zip(("precision", "recall", "f1"), each, strict=False):
+        assert [found[f"t/{what}/{name}"] for name in CLASSES] == pytest.approx(list(values))
+
+
 def rate_by_scikit_learn(y_true, y_pred, of):
     """Return precision, recall and F1 of a class; NaN of what neither occurs nor was predicted."""
     true, said = y_true == of, y_pred == of
