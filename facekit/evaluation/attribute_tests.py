@@ -13,7 +13,7 @@ from sklearn.linear_model import LogisticRegression
 
 from facekit.errors import DataError
 from facekit.evaluation.bootstrap import compute_interval, divide, resample
-from facekit.evaluation.metric import Metric
+from facekit.evaluation.metric import Metric, from_draws
 
 
 def rank_attributes(attributes: pd.DataFrame, classes: np.ndarray) -> pd.DataFrame:
@@ -28,16 +28,17 @@ def rank_attributes(attributes: pd.DataFrame, classes: np.ndarray) -> pd.DataFra
     for row, column in np.argwhere(~attributes.isin([0, 1, np.nan]).to_numpy())[:1]:
         received = f"row {row}: {attributes.columns[column]} is {attributes.iloc[row, column]:g}"
         raise DataError(received, expected="0 or 1, or NaN where it is unknown", hint="map -1 to 0 first")
-    k, known = np.max(classes) + 1, attributes.notna()
-    chi_square, v = np.split(_build_scores(attributes, classes)(np.ones((1, len(classes))))[0], 2)
-    found = pd.DataFrame({"n": known.sum(), "prevalence": attributes.mean(), "chi_square": chi_square})
+    k, n = np.max(classes) + 1, len(classes)
+    rows = attributes.notna().groupby(classes).sum()
+    prevalence = attributes.mean()
+    found = pd.DataFrame({"n": rows.sum(), "prevalence": prevalence})
+    found["chi_square"], v = np.split(_build_scores(attributes, classes)(np.ones((1, n)))[0], 2)
     found["pearson"] = found["n"] * v**2
-    found["p_value"] = chi2.sf(found["pearson"], k - 1)
+    found["p_value"] = chi2.sf(found["pearson"], (rows > 0).sum() - 1)  # a class without known rows is no degree of freedom
     found["q_value"] = pd.Series(false_discovery_control(tested := found["p_value"].dropna()), tested.index)
     found["cramers_v"] = v
     found["lift"] = attributes[classes == k - 1].mean() - attributes[classes == 0].mean()
-    rarer = np.minimum(found["prevalence"], 1 - found["prevalence"])
-    return found.assign(expected=known.groupby(classes).sum().min() * rarer)
+    return found.assign(expected=rows.min() * np.minimum(prevalence, 1 - prevalence))
 
 
 def resample_scores(attributes: pd.DataFrame, classes: np.ndarray, *, groups=None, seed: int = 0) -> list[np.ndarray]:
@@ -66,7 +67,9 @@ def fit_effects(attributes: pd.DataFrame, positive: np.ndarray, *, C: float = 1.
     """Fit a logistic regression of a class on all attributes, with bootstrap intervals.
 
     A resample's coefficients are one Newton step from those of all rows, with its own gradient and curvature; refitting
-    would move them by far less than their interval is wide, and take minutes (Davison and Hinkley 1997, 7.2).
+    would move them by far less than their interval is wide, and take minutes (Davison and Hinkley 1997, 7.2). The intervals
+    do not allow for the penalty, which draws effects towards 0: with C = 1 they contained the unpenalised ones in 92 to 93 %
+    of 1,000 simulated samples of 500 rows and in 77 to 93 % of those of 100 (benchmarks/coverage.py).
 
     Args:
         attributes: (n, a) 0 or 1. Leave out a column that the others determine (the last of several ages).
@@ -118,15 +121,13 @@ def judge_ranking(found: pd.DataFrame, scores: np.ndarray, effects: Effects, mad
     table, q_value = effects.table, found["q_value"].dropna()
     names = [name for name in table.index if made[name] != 0]
     signs, sizes = np.sign(made[names].to_numpy()), abs(made[names].to_numpy())
-    values, draws = table.loc[names, "log_odds"].to_numpy(), effects.draws[:, table.index.get_indexer(names)]
-    # Of what no row of a resample has, the chi-square is 0.
-    resampled = np.nan_to_num(scores[:, found.index.get_indexer(names)])
-    pairs = {"order": (abs(values), abs(draws)), "order_by_chi_square": (found.loc[names, "chi_square"], resampled)}
-    pairs = {name: [correlate_ranks(part, sizes) for part in pair] for name, pair in pairs.items()}
-    pairs["signs"] = [(np.sign(part) == signs).mean(axis=-1) for part in (values, draws)]
-    metrics = []
-    for (name, (value, others)), baseline in zip(pairs.items(), (0.0, 0.0, 0.5), strict=True):
-        metrics.append(Metric(f"truth/{name}", float(value), compute_interval(others), len(names), baseline))
+    # In the first row all rows, then the resamples; of what no row of a resample has, the chi-square is 0.
+    odds = np.vstack([table.loc[names, "log_odds"], effects.draws[:, table.index.get_indexer(names)]])
+    chi_square = np.vstack([found.loc[names, "chi_square"], np.nan_to_num(scores[:, found.index.get_indexer(names)])])
+    values = [correlate_ranks(abs(odds), sizes), correlate_ranks(chi_square, sizes), (np.sign(odds) == signs).mean(axis=1)]
+    first, *draws = np.column_stack(values)
+    of_names = pd.Series(first, ["order", "order_by_chi_square", "signs"])
+    metrics = from_draws("truth", of_names, np.array(draws), n=len(names), baseline=[0, 0, 0.5])
     without = q_value[[made[name] == 0 for name in q_value.index]] < 0.05
     shown, alone = table["direction"].map({"raises": 1, "lowers": -1}).fillna(0), without.index.isin(independent)
     hits = {"found": shown[names] == signs, "false_independent": without[alone], "correlated": without[~alone]}

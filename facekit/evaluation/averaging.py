@@ -45,7 +45,7 @@ def judge(published: dict[str, float], labels: Labels, y_prob, *, batch_size: in
 
     tried, found = [measure(place) for place in PLACES], {}
     for name in MEANS:
-        start = PLACES[int(np.argmin([find_distance(each[name]) for each in tried]))]
+        start = PLACES[np.argmin([find_distance(each[name]) for each in tried])]
         simplex = start + np.array([[0, 0], [0.2, 0], [0, 0.2 if start[1] < 0.9 else -0.2]])
         way = {"method": "Nelder-Mead", "bounds": [(-3, 3), (0, 1)]}  # decisions are counted: no gradient
         way["options"] = {"initial_simplex": simplex, "xatol": 1e-3, "fatol": 1e-5, "maxfev": 200}
@@ -55,12 +55,13 @@ def judge(published: dict[str, float], labels: Labels, y_prob, *, batch_size: in
         place, starts = found["micro"][0], range(0, len(logits), batch_size)
         batches = [measure(place, slice(start, start + batch_size))["micro"] for start in starts]
         found[f"micro, mean over batches of {batch_size}"] = place, np.nanmean(batches, axis=0)
-    table = pd.DataFrame({name: ours for name, (_, ours) in found.items()}, VALUES).T.rename_axis("averaging")
     gap = published["f1"] - hmean([published["precision"], published["recall"]])
-    table["gap"], table["published_gap"] = table["f1"] - hmean(table[["precision", "recall"]], axis=1), gap
-    table["distance"] = [find_distance(ours) for _, ours in found.values()]
-    table[["step", "share"]] = [place for place, _ in found.values()]
-    table["excluded"] = [_exclude(name, gap, published) for name in found]
+    columns = [*VALUES, "gap", "published_gap", "distance", "step", "share", "excluded"]
+    rows = [
+        (*ours, ours[2] - hmean(ours[:2]), gap, find_distance(ours), *place, _exclude(name, gap, published))
+        for name, (place, ours) in found.items()
+    ]
+    table = pd.DataFrame(rows, pd.Index(found, name="averaging"), columns)
     table = table.iloc[np.lexsort((table["distance"], table["excluded"] != ""))]
     return table, _summarise(table, published["accuracy"], measure(np.zeros(2))["micro"][3])
 
@@ -70,7 +71,7 @@ def measure_averagings(y_true: np.ndarray, y_pred: np.ndarray, known: np.ndarray
     cells = (y_true & y_pred, y_pred, y_true, known)
     samples = average(np.stack(compute_rates(*(each.sum(axis=1) for each in cells[:3]))))
     values = average_rates(*(each.sum(axis=0)[None] for each in cells), samples[None])[0]
-    return {name: np.r_[values[2 + 3 * place : 5 + 3 * place], values[0]] for place, name in enumerate(MEANS)}
+    return {name: np.r_[rates, values[0]] for name, rates in zip(MEANS, values[2:].reshape(-1, 3), strict=True)}
 
 
 def _exclude(name: str, gap: float, published: dict[str, float]) -> str:

@@ -14,7 +14,10 @@ Statistic = Callable[[np.ndarray], np.ndarray]  # weights (c, n) -> (c,) or (c, 
 
 def draw_weights(n: int, groups=None, *, resamples: int = 2_000, seed: int = 0) -> Iterator[np.ndarray]:
     """Yield chunks (c, n) of float64 weights: how often each resample of rows, or of whole `groups` (n,), holds each row."""
-    members = number_groups(n, groups)
+    members = np.arange(n) if groups is None else pd.factorize(np.asarray(groups))[0]  # -1: missing
+    if not 0 < n == len(members) or (members < 0).any():
+        received = f"{len(members)} groups for {n} rows, {np.sum(members < 0)} of them missing"
+        raise ParameterError(received, expected="one group for each of one row or more")
     count = members.max() + 1
     generator = np.random.default_rng((seed,))
     chunk = max(1, CHUNK_CELLS // n)
@@ -23,15 +26,6 @@ def draw_weights(n: int, groups=None, *, resamples: int = 2_000, seed: int = 0) 
         drawn = generator.integers(count, size=(size, count)) + np.arange(size)[:, None] * count
         weights = np.bincount(drawn.ravel(), minlength=size * count).reshape(size, count).astype(np.float64)
         yield weights if count == n else weights[:, members]
-
-
-def number_groups(n: int, groups=None) -> np.ndarray:
-    """Number the groups in order of appearance, int (n,); ParameterError where they don't fit n rows."""
-    members = np.arange(n) if groups is None else pd.factorize(np.asarray(groups))[0]
-    if not 0 < n == len(members) or (members < 0).any():
-        received = f"{len(members)} groups for {n} rows, {np.sum(members < 0)} of them missing"
-        raise ParameterError(received, expected="one group for each of one row or more")
-    return members
 
 
 def resample(statistic: Statistic, n: int, groups=None, **options: int) -> np.ndarray:
@@ -48,9 +42,16 @@ def compute_interval(draws: np.ndarray) -> tuple[float, float] | None:
 
 
 def compute_intervals(statistic: Statistic, n: int, groups=None, **options: int) -> list[tuple[float, float] | None]:
-    """Return the 95 % interval of each value of a statistic; None also where there is only one row or group."""
+    """Return the 95 % interval of each value of a statistic; None also where there is only one row or group.
+
+    Percentile intervals are too narrow on few rows or groups. Of 1,000 simulated test sets (benchmarks/coverage.py, seed 0)
+    they contained the true value in 93 to 96 % with 500 rows, 90 to 97 % with 100 and 85 to 96 % with 30; in 93 to 96 % with
+    100 groups of 2 to 8 similar rows, 92 to 96 % with 50, 89 to 96 % with 20, 81 to 94 % with 10 and 64 to 93 % with 5. Worse
+    are ece (classification.measure_probabilities), the recall of a class of few rows (16 % of 30 rows: 62 %), and log odds
+    (attribute_tests.fit_effects).
+    """
     draws = resample(statistic, n, groups, **options)
-    single = number_groups(n, groups).max() < 1
+    single = (n if groups is None else pd.Series(groups).nunique()) == 1
     return [None if single else compute_interval(column) for column in draws.reshape(len(draws), -1).T]
 
 
@@ -64,6 +65,12 @@ def weigh(values: np.ndarray, per: np.ndarray | None = None) -> Statistic:
 def join(*statistics: Statistic) -> Statistic:
     """Return the statistic that gives the values of several statistics side by side."""
     return lambda weights: np.column_stack([statistic(weights) for statistic in statistics])
+
+
+def count_up_to(bounds: np.ndarray, values: np.ndarray, by_row: np.ndarray) -> np.ndarray:
+    """Return how often rows whose value (n,) is at most each bound (m,), itself a value, were drawn, (m, c); weights (n, c)."""
+    order = np.argsort(values, kind="stable")
+    return by_row[order].cumsum(axis=0)[np.searchsorted(values[order], bounds, side="right") - 1]
 
 
 def divide(top: np.ndarray, bottom: np.ndarray) -> np.ndarray:

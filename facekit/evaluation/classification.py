@@ -38,30 +38,31 @@ def measure(
         perfect, 0 a constant) and confused_as/<class>/<predicted> of the extremes. Of probabilities: log_loss and ece.
     """
     n, k = len(y_true), len(classes)
-    counts = np.bincount(_check_classes(y_true, n, k), minlength=k) if baseline_counts is None else baseline_counts
-    prior = np.tile(counts / np.sum(counts), (n, 1))  # whose highest is the majority class
-    parts, baseline = (_build(y_true, each, classes, ordered=ordered) for each in (predicted, prior))
+    parts = _build(y_true, predicted, classes, ordered=ordered)
+    counts = np.bincount(np.asarray(y_true, int), minlength=k) if baseline_counts is None else baseline_counts
+    baseline = _build(y_true, np.tile(counts / np.sum(counts), (n, 1)), classes, ordered=ordered)
     return metrics.measure(prefix, parts, n, baseline=baseline, groups=groups, seed=seed)
 
 
 def measure_probabilities(prefix: str, y_true: np.ndarray, y_prob: np.ndarray, **options) -> list[Metric]:
     """Measure log_loss and ece (expected calibration error) alone, where something else decides; arguments as for `measure`.
 
-    Resampling adds noise to each bin, so that the interval of ece is a little high and no proof of calibration.
+    Resampling adds noise to each bin, so that the interval of ece is too high on few rows and no proof of calibration: of
+    1,000 simulated test sets it contained the true value in 41 % with 100 rows and in 89 % with 500 (benchmarks/coverage.py).
     """
     return measure(prefix, y_true, y_prob, range(np.shape(y_prob)[1]), **options)[-2:]
 
 
 def compare(metric: str, y_true: np.ndarray, models: dict[str, np.ndarray], *, groups=None, seed: int = 0) -> Comparison:
     """Compare two models, each (n, k) probabilities or (n,) decided classes, by one metric of all classes such as macro_f1."""
-    k = max(np.shape(y)[1] if np.ndim(y) > 1 else 1 + int(np.max(y)) for y in (y_true, *models.values()))
+    k = max(np.shape(y)[1] if np.ndim(y) > 1 else 1 + int(np.max(y, initial=0)) for y in (y_true, *models.values()))
     parts = {name: _build(y_true, predicted, range(k), ordered=True) for name, predicted in models.items()}
     return metrics.compare(metric, parts, len(y_true), groups=groups, seed=seed)
 
 
 def confusion(y_true: np.ndarray, predicted: np.ndarray, classes: Sequence[str]) -> np.ndarray:
     """Count the rows of each class (first axis) that were predicted as each class (second axis), int (k, k)."""
-    y_pred = np.argmax(predicted, axis=1) if np.ndim(predicted) > 1 else predicted
+    y_true, y_pred, _ = _read(y_true, predicted, len(classes))
     return confusion_matrix(y_true, y_pred, labels=range(len(classes)))
 
 
@@ -70,7 +71,8 @@ def calibration(y_true: np.ndarray, y_prob: np.ndarray, *, groups=None, seed: in
 
     Each of the 10 bins that is not empty has a row: confidence (mean), accuracy, low and high (its 95 % interval), n.
     """
-    correct, confidence, members = _find_bins(np.asarray(y_true), _check_probabilities(y_prob, len(y_true)))
+    y_true, y_pred, y_prob = _read(y_true, np.atleast_2d(y_prob), np.shape(y_prob)[-1])
+    correct, (confidence, members) = y_pred == y_true, _find_bins(y_prob)
     in_bin = (members[:, None] == np.unique(members)).astype(np.float64)
     intervals = compute_intervals(weigh(in_bin * correct[:, None], in_bin), len(y_true), groups, seed=seed)
     low, high = np.array([pair or (np.nan, np.nan) for pair in intervals]).T
@@ -94,9 +96,7 @@ def compute_rates(hits: np.ndarray, said: np.ndarray, true: np.ndarray) -> tuple
 def _build(y_true: np.ndarray, predicted: np.ndarray, classes: Sequence, *, ordered: bool) -> list[Part]:
     """Return the statistics of decisions, of ranks if ordered and, where there are any, of probabilities."""
     k, n = len(classes), len(y_true)
-    y_true = _check_classes(y_true, n, k)
-    y_prob = _check_probabilities(predicted, n, k) if np.ndim(predicted) > 1 else None
-    y_pred = _check_classes(predicted, n, k) if y_prob is None else y_prob.argmax(axis=1)
+    y_true, y_pred, y_prob = _read(y_true, predicted, k)
     cells = np.eye(k * k)[y_true * k + y_pred]
     counts = cells.sum(axis=0).reshape(k, k)
     true, said = counts.sum(axis=1), counts.sum(axis=0)
@@ -110,8 +110,8 @@ def _build(y_true: np.ndarray, predicted: np.ndarray, classes: Sequence, *, orde
         parts.append(Part(columns, lambda weights: _rank((weights @ cells).reshape(-1, k, k))))
     if y_prob is not None:
         losses = weigh(-np.log(np.clip(y_prob[np.arange(n), y_true], SMALLEST, 1 - SMALLEST)))
-        correct, confidence, members = _find_bins(y_true, y_prob)
-        gaps = weigh((correct - confidence)[:, None] * np.eye(BINS)[members], np.ones((n, 1)))
+        confidence, members = _find_bins(y_prob)
+        gaps = weigh(((y_pred == y_true) - confidence)[:, None] * np.eye(BINS)[members], np.ones((n, 1)))
         statistic = join(losses, lambda weights: np.abs(gaps(weights)).sum(axis=1))
         parts.append(Part([Column("log_loss", n), Column("ece", n)], statistic))
     return parts
@@ -134,28 +134,27 @@ def _rank(counts: np.ndarray) -> np.ndarray:
     return np.column_stack([*means, kappa, divide(counts[:, 0, -1], true[:, 0]), divide(counts[:, -1, 0], true[:, -1])])
 
 
-def _find_bins(y_true: np.ndarray, y_prob: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return whether each row is right (0 or 1), its highest probability, and its bin as scikit-learn cuts them."""
-    confidence = np.clip(y_prob.max(axis=1), 0, 1)
-    members = np.searchsorted(np.linspace(0, 1, BINS + 1)[1:-1], confidence)
-    return (y_prob.argmax(axis=1) == y_true).astype(np.float64), confidence, members
+def _find_bins(y_prob: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return each row's highest probability, and its bin as scikit-learn cuts them."""
+    confidence = y_prob.max(axis=1)
+    return confidence, np.searchsorted(np.linspace(0, 1, BINS + 1)[1:-1], confidence)
 
 
-def _check_classes(y: np.ndarray, n: int, k: int) -> np.ndarray:
-    y = np.asarray(y)
-    if y.shape != (n,) or not n:
-        raise ParameterError(f"classes of shape {y.shape}", expected=f"({n or 'n'},), one class per row")
-    for row in np.flatnonzero(~np.isin(y, range(k)))[:1]:
-        raise ParameterError(f"row {row}: class {y[row]}", expected=f"whole numbers from 0 to {k - 1}")
-    return y.astype(int)
-
-
-def _check_probabilities(y_prob: np.ndarray, n: int, k: int | None = None) -> np.ndarray:
-    """Return float64 (n, k) with rows that sum to 1 exactly, where they do so nearly."""
-    y_prob = np.asarray(y_prob, np.float64)
-    if y_prob.shape != (n, k or y_prob.shape[-1]):
-        raise ParameterError(f"probabilities of shape {y_prob.shape}", expected=f"({n}, {k or 'k'}), (rows, classes)")
-    sums = y_prob.sum(axis=1)
-    for row in np.flatnonzero(~(np.isclose(sums, 1, atol=1e-2) & (y_prob >= 0).all(axis=1)))[:1]:
-        raise ParameterError(f"row {row}: probabilities {y_prob[row].tolist()}", expected="0 or more, with the sum 1")
-    return y_prob / sums[:, None]
+def _read(y_true: np.ndarray, predicted: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    """Return the true and the predicted classes, int (n,), and probabilities (n, k) if given; ParameterError where unfit."""
+    n, y_prob = len(y_true), None
+    if np.ndim(predicted) > 1:
+        y_prob = np.asarray(predicted, np.float64)
+        if y_prob.shape != (n, k):
+            raise ParameterError(f"probabilities of shape {y_prob.shape}", expected=f"({n}, {k}), (rows, classes)")
+        sums = y_prob.sum(axis=1)
+        for row in np.flatnonzero(~(np.isclose(sums, 1, atol=1e-2) & (y_prob >= 0).all(axis=1)))[:1]:
+            raise ParameterError(f"row {row}: probabilities {y_prob[row].tolist()}", expected="0 or more, with the sum 1")
+        y_prob = y_prob / sums[:, None]
+        predicted = y_prob.argmax(axis=1)
+    for y in map(np.asarray, (y_true, predicted)):
+        if y.shape != (n,) or not n:
+            raise ParameterError(f"classes of shape {y.shape}", expected=f"({n or 'n'},), one class per row")
+        for row in np.flatnonzero(~np.isin(y, range(k)))[:1]:
+            raise ParameterError(f"row {row}: class {y[row]}", expected=f"whole numbers from 0 to {k - 1}")
+    return np.asarray(y_true, int), np.asarray(predicted, int), y_prob

@@ -3,14 +3,14 @@
 In this room, rows of equal `groups` (n,) are resampled together (None: single rows), and `seed` is that of the resampling.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from facekit.errors import ParameterError
-from facekit.evaluation.bootstrap import Statistic, compute_interval, compute_intervals, weigh
+from facekit.evaluation.bootstrap import Statistic, compute_interval, compute_intervals, join, weigh
 
 LOWER_IS_BETTER = ("log_loss", "ece", "mse", "mae", "loss", "off_by_one", "off_by_two_or_more")
 LOWER_IS_BETTER += ("mean_absolute_rank_error", "confused_as")
@@ -42,7 +42,7 @@ class Comparison:
     a: str
     b: str
     metric: str
-    difference: float
+    difference: float | None  # None where the metric of either model is not defined
     interval: tuple[float, float] | None
     n: int
 
@@ -55,7 +55,7 @@ class Comparison:
         return _format(self.difference, self.interval, "+" + (form or ".3f").lstrip("+"))
 
     def __float__(self) -> float:
-        return float(self.difference)
+        return float(np.nan if self.difference is None else self.difference)
 
 
 class Column(NamedTuple):
@@ -75,26 +75,26 @@ class Part(NamedTuple):
 
 def measure(prefix: str, parts: list[Part], rows: int, *, baseline=(), groups=None, seed: int = 0) -> list[Metric]:
     """Compute statistics on the rows, intervals on resamples, and the same parts of a constant prediction, if any."""
-    ones, found = np.ones((1, rows)), []
-    for place, (columns, statistic) in enumerate(parts):
-        constants = baseline[place].statistic(ones).ravel() if baseline else [np.nan] * len(columns)
-        intervals = compute_intervals(statistic, rows, groups, seed=seed)
-        values = zip(columns, statistic(ones).ravel(), intervals, constants, strict=True)
-        for (name, n, averaging), value, interval, constant in values:
-            higher = name.split("/")[0] not in LOWER_IS_BETTER
-            found.append(Metric(f"{prefix}/{name}", _define(value), interval, int(n), _define(constant), averaging, higher))
+    columns, ones = [column for part in parts for column in part.columns], np.ones((1, rows))
+    statistic = join(*(part.statistic for part in parts))
+    constants = [np.nan] * len(columns)
+    if baseline:
+        constants = join(*(part.statistic for part in baseline[: len(parts)]))(ones)[0]
+    intervals = compute_intervals(statistic, rows, groups, seed=seed)
+    found = []
+    for (name, n, averaging), value, interval, constant in zip(columns, statistic(ones)[0], intervals, constants, strict=True):
+        higher = name.split("/")[0] not in LOWER_IS_BETTER
+        found.append(Metric(f"{prefix}/{name}", _define(value), interval, int(n), _define(constant), averaging, higher))
     return found
 
 
 def compare(metric: str, models: dict[str, list[Part] | Statistic], rows: int, *, groups=None, seed: int = 0) -> Comparison:
     """Compare two models, each its statistic, or parts of which one has the metric, on the same rows, resampled in pairs."""
-    first, second = (_select(metric, model) for model in models.values())
-
-    def subtract(weights: np.ndarray) -> np.ndarray:
-        return first(weights) - second(weights)
-
-    (interval,) = compute_intervals(subtract, rows, groups, seed=seed)
-    return Comparison(*models, metric, subtract(np.ones((1, rows))).item(), interval, rows)
+    if len(models) != 2:
+        raise ParameterError(f"{len(models)} models ({', '.join(models)})", expected="two models of different names")
+    pair = join(*(_select(metric, model) for model in models.values()))
+    (interval,) = compute_intervals(lambda weights: np.subtract(*pair(weights).T), rows, groups, seed=seed)
+    return Comparison(*models, metric, _define(np.subtract(*pair(np.ones((1, rows)))[0])), interval, rows)
 
 
 def mean(
@@ -104,11 +104,11 @@ def mean(
 
     `higher_is_better` None goes by the name's last part (LOWER_IS_BETTER).
     """
-    prefix, _, last = name.rpartition("/")
-    n = len(values) if per is None else np.count_nonzero(per)
-    (found,) = measure(prefix, [Part([Column(last, n)], weigh(values, per))], len(values), groups=groups, seed=seed)
-    better = found.higher_is_better if higher_is_better is None else higher_is_better
-    return replace(found, name=name, baseline=None if baseline is None else float(baseline), higher_is_better=better)
+    statistic, n = weigh(values, per), len(values) if per is None else int(np.count_nonzero(per))
+    (interval,) = compute_intervals(statistic, len(values), groups, seed=seed)
+    value = _define(statistic(np.ones((1, len(values)))).item())
+    better = name.split("/")[-1] not in LOWER_IS_BETTER if higher_is_better is None else higher_is_better
+    return Metric(name, value, interval, n, None if baseline is None else float(baseline), higher_is_better=better)
 
 
 def count(name: str, value: float, n: int = 1) -> Metric:
@@ -120,11 +120,11 @@ def from_draws(prefix: str, values: pd.Series, draws=None, *, n: int, baseline=N
     """Return the metric of each defined value of a series; its draws, (resamples, values), give the intervals."""
     intervals = [None] * len(values) if draws is None else map(compute_interval, draws.T)
     constants = pd.Series(baseline, values.index, dtype=float)
-    found = [
-        Metric(f"{prefix}/{name}", _define(value), interval, int(n), _define(constant), higher_is_better=higher_is_better)
+    return [
+        Metric(f"{prefix}/{name}", float(value), interval, int(n), _define(constant), higher_is_better=higher_is_better)
         for (name, value), interval, constant in zip(values.items(), intervals, constants, strict=True)
+        if np.isfinite(value)
     ]
-    return [metric for metric in found if metric.value is not None]
 
 
 def _define(value: float) -> float | None:

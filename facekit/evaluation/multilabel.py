@@ -12,7 +12,7 @@ import pandas as pd
 
 from facekit.errors import ParameterError
 from facekit.evaluation import metric as metrics
-from facekit.evaluation.bootstrap import Statistic, average, compute_intervals, divide, join, weigh
+from facekit.evaluation.bootstrap import Statistic, average, compute_intervals, count_up_to, divide, join, weigh
 from facekit.evaluation.classification import SMALLEST, compute_rates
 from facekit.evaluation.metric import Column, Comparison, Metric, Part
 
@@ -20,7 +20,6 @@ RATES = ("precision", "recall", "f1")
 MEANS = ("macro", "micro", "weighted", "samples", "both_classes")
 METRICS = ("accuracy", "balanced_accuracy", *(f"{mean}_{rate}" for mean in MEANS for rate in RATES))
 METRICS += ("mean_average_precision", "log_loss")
-EACH = ("accuracy", "balanced_accuracy", *RATES, "average_precision")  # of every attribute
 
 
 @dataclass
@@ -37,10 +36,10 @@ class Labels:
         labels, a = np.asarray(self.y_true, np.float64), len(self.names)
         if not labels.size or labels.shape[1:] != (a,):
             raise ParameterError(f"labels of shape {labels.shape}", expected=f"(n, {a}), (rows, attributes)")
-        known = labels >= 0
-        self._refuse("label", labels, known & (labels != 0) & (labels != 1), "0 or 1")
+        self.known = (labels >= 0).astype(np.float64)
         self.prevalence = compute_prevalence(labels) if self.prevalence is None else np.asarray(self.prevalence)
-        self.y_true, self.known = np.where(known, labels, 0.0), known.astype(np.float64)
+        self.y_true = np.where(labels >= 0, labels, 0.0)
+        self._refuse("label", self.y_true, ~np.isin(self.y_true, (0, 1)), "0 or 1")
 
     def check(self, y_prob: np.ndarray) -> np.ndarray:
         """Return `y_prob` as float64 (n, a); ParameterError where it doesn't fit or leaves 0..1."""
@@ -75,9 +74,9 @@ def measure(prefix: str, labels: Labels, y_prob: np.ndarray, *, thresholds=0.5, 
     return metrics.measure(prefix, parts, len(constant), baseline=baseline, groups=labels.groups, seed=seed)
 
 
-def compare(metric: str, labels: Labels, models: dict[str, np.ndarray], *, thresholds=0.5, seed: int = 0) -> Comparison:
-    """Compare two models on the same rows by one of METRICS, resampled in pairs; arguments as for `measure`."""
-    parts = {name: _build(labels, y_prob, thresholds) for name, y_prob in models.items()}
+def compare(metric: str, labels: Labels, models: dict[str, np.ndarray], *, seed: int = 0) -> Comparison:
+    """Compare two models, each (n, a) probabilities, by one of METRICS at threshold 0.5, resampled in pairs."""
+    parts = {name: _build(labels, y_prob, 0.5) for name, y_prob in models.items()}
     return metrics.compare(metric, parts, len(labels.y_true), groups=labels.groups, seed=seed)
 
 
@@ -85,7 +84,8 @@ def tabulate(labels: Labels, y_prob: np.ndarray, *, thresholds=0.5, seed: int = 
     """Tabulate the metrics of each attribute by itself; arguments as for `measure`.
 
     Columns: n (known rows), prevalence (of these, and what average precision reaches by chance), baseline (accuracy of the
-    training rows' majority), threshold, then EACH with its 95 % interval in `_low` and `_high`; NaN where not defined.
+    training rows' majority), threshold, then accuracy, balanced_accuracy, RATES and average_precision, each with its 95 %
+    interval in `_low` and `_high`; NaN where not defined.
     """
     y_prob, (n, a) = labels.check(y_prob), labels.y_true.shape
     count = _count(labels, y_prob >= thresholds)
@@ -94,11 +94,12 @@ def tabulate(labels: Labels, y_prob: np.ndarray, *, thresholds=0.5, seed: int = 
     bounds = np.array([pair or (np.nan, np.nan) for pair in intervals]).reshape(-1, a, 2)
     known = labels.known.sum(axis=0)
     share = divide(labels.y_true.sum(axis=0), known)
-    table = pd.DataFrame({"n": known.astype(int), "prevalence": share}, index=pd.Index([*labels.names], name="attribute"))
-    table["baseline"], table["threshold"] = np.where(labels.prevalence > 0.5, share, 1 - share), thresholds
-    for name, value, bound in zip(EACH, statistic(np.ones((1, n))).reshape(-1, a), bounds, strict=True):
-        table[name], table[f"{name}_low"], table[f"{name}_high"] = value, *bound.T
-    return table
+    columns = {"n": known.astype(int), "prevalence": share}
+    columns |= {"baseline": np.where(labels.prevalence > 0.5, share, 1 - share), "threshold": thresholds}
+    names = ("accuracy", "balanced_accuracy", *RATES, "average_precision")
+    for name, value, bound in zip(names, statistic(np.ones((1, n))).reshape(-1, a), bounds, strict=True):
+        columns |= {name: value, f"{name}_low": bound[:, 0], f"{name}_high": bound[:, 1]}
+    return pd.DataFrame(columns, pd.Index([*labels.names], name="attribute"))
 
 
 def choose_thresholds(labels: Labels, y_prob: np.ndarray, criterion: str = "f1") -> np.ndarray:
@@ -107,14 +108,13 @@ def choose_thresholds(labels: Labels, y_prob: np.ndarray, criterion: str = "f1")
     Of equally good ones, the nearest to 0.5. The best of many on few rows is partly luck: measure on other rows.
     """
     chosen = []
-    for y_true, known, prob in zip(labels.y_true.T, labels.known.T > 0, labels.check(y_prob).T, strict=True):
+    for y_true, known, prob in zip(labels.y_true.T > 0, labels.known.T > 0, labels.check(y_prob).T, strict=True):
         levels = np.unique(np.r_[0, prob[known], 1])
         cuts = np.r_[0.5, (levels[:-1] + levels[1:]) / 2, 0]
         cuts = cuts[np.argsort(np.abs(cuts - 0.5), kind="stable")]
-        said = known.sum() - np.searchsorted(np.sort(prob[known]), cuts)
-        true = prob[known & (y_true > 0)]
-        hits = len(true) - np.searchsorted(np.sort(true), cuts)
-        scores = {"f1": 2 * hits / np.maximum(said + len(true), 1), "accuracy": 2 * hits - said}
+        # An unknown label is no positive one.
+        said, hits = (part.sum() - np.searchsorted(np.sort(prob[part]), cuts) for part in (known, y_true))
+        scores = {"f1": 2 * hits / np.maximum(said + y_true.sum(), 1), "accuracy": 2 * hits - said}
         chosen.append(cuts[np.argmax(scores[criterion])])
     return np.array(chosen)
 
@@ -140,14 +140,10 @@ def rank(y_true: np.ndarray, y_prob: np.ndarray, known: np.ndarray) -> Statistic
     def compute(weights: np.ndarray) -> np.ndarray:
         by_row, found = np.ascontiguousarray(weights.T), []
         for held, prob, kept in zip(y_true.T, -y_prob.T, known.T, strict=True):
-            rows = np.flatnonzero(kept)
-            rows = rows[np.argsort(prob[rows], kind="stable")]
-            hits = np.flatnonzero(held[rows])  # ranks without a hit add nothing and are left out
-            ranked, drawn = prob[rows], by_row[rows]
-            # Equal probabilities share the rank of the last of them.
-            reached = drawn.cumsum(axis=0)[np.searchsorted(ranked, ranked[hits], side="right") - 1]
-            gained = drawn[hits]
-            above = gained.cumsum(axis=0)[np.searchsorted(ranked[hits], ranked[hits], side="right") - 1]
+            rows, hits = np.flatnonzero(kept), np.flatnonzero(kept * held)  # ranks without a hit add nothing
+            hits = hits[np.argsort(prob[hits], kind="stable")]
+            above, reached = (count_up_to(prob[hits], prob[part], by_row[part]) for part in (hits, rows))
+            gained = by_row[hits]
             found.append(divide((above * gained / np.maximum(reached, 1)).sum(axis=0), gained.sum(axis=0)))
         return np.column_stack(found)
 

@@ -40,32 +40,31 @@ def answer(text: str, values: Mapping[str, np.ndarray], decided: Mapping[str, np
         names = ", ".join(dict.fromkeys(known[each] for each in close or known))
         raise refuse(f"no label {name!r}", f"{'perhaps' if close else 'one of'} {names}")
 
-    def evaluate(node: ast.expr) -> tuple[np.ndarray, np.ndarray]:
+    def evaluate(node: ast.expr) -> np.ndarray:
+        """Return (2, n): 1 where an image matches, else 0, and the scores; both follow the same arithmetic."""
         if isinstance(node, ast.BoolOp):
-            matches, scores = map(np.stack, zip(*map(evaluate, node.values), strict=True))
-            if isinstance(node.op, ast.And):
-                return matches.all(axis=0), scores.prod(axis=0)
-            return matches.any(axis=0), 1 - (1 - scores).prod(axis=0)
+            parts = np.stack([evaluate(each) for each in node.values])
+            return parts.prod(axis=0) if isinstance(node.op, ast.And) else 1 - (1 - parts).prod(axis=0)
         if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
-            matches, scores = evaluate(node.operand)
-            return ~matches, 1 - scores
+            return 1 - evaluate(node.operand)
         if isinstance(node, ast.Compare) and len(node.ops) == 1 and type(node.ops[0]) in COMPARE:
             name, bound = find(node.left), node.comparators[0]
             if not isinstance(bound, ast.Constant) or type(bound.value) not in (int, float):
                 raise refuse(f"cannot compare with {ast.unparse(bound)!r}")
             p = values[name] if name in decided else np.ones(len(values[name]))
             below = isinstance(node.ops[0], (ast.Lt, ast.LtE)) and name in decided
-            return COMPARE[type(node.ops[0])](values[name], bound.value), 1 - p if below else p
+            return np.stack([COMPARE[type(node.ops[0])](values[name], bound.value), 1 - p if below else p])
         if (name := find(node)) not in decided:
             raise refuse(f"{name} is a number, not a label; compare it, as in {name} > 4")
-        return decided[name], values[name]
+        return np.stack([decided[name], values[name]])
 
     lower = re.sub(r"\b(AND|OR|NOT|And|Or|Not)\b", lambda word: word[0].lower(), text.strip())
     try:
         with warnings.catch_warnings(action="ignore"):  # such as of `5or`
-            return evaluate(ast.parse(lower, mode="eval").body)
+            matches, scores = evaluate(ast.parse(lower, mode="eval").body)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         raise refuse("cannot be read") from None
+    return matches > 0, scores
 
 
 def _simplify(name: str) -> str:

@@ -4,7 +4,7 @@ import numpy as np
 
 from facekit.errors import ParameterError
 from facekit.evaluation import metric as metrics
-from facekit.evaluation.bootstrap import Statistic, divide, join
+from facekit.evaluation.bootstrap import Statistic, count_up_to, divide, join
 from facekit.evaluation.metric import Column, Comparison, Metric, Part
 
 
@@ -28,18 +28,11 @@ def compare(metric: str, y_true, models: dict, *, groups=None, seed: int = 0, ba
 
 def correlate(first: np.ndarray, second: np.ndarray) -> Statistic:
     """Return the statistic of Spearman's rank correlation, (c,); equal values share their mean rank, as in SciPy."""
-    numbered = [np.unique(values, return_inverse=True)[1] for values in (first, second)]
-
-    def center_ranks(by_row: np.ndarray, members: np.ndarray) -> np.ndarray:
-        """Return each row's mean rank minus the mean of all ranks, (n, c)."""
-        order = np.argsort(members, kind="stable")
-        drawn = np.add.reduceat(by_row[order], np.searchsorted(members[order], np.arange(members.max() + 1)), axis=0)
-        ranks = drawn.cumsum(axis=0)
-        return (ranks - ranks[-1] / 2 - drawn / 2)[members]
 
     def compute(weights: np.ndarray) -> np.ndarray:
         by_row = np.ascontiguousarray(weights.T)
-        x, y = (center_ranks(by_row, members) for members in numbered)
+        # Rows up to a value minus rows from it on: twice the distance of its rank from the mean rank.
+        x, y = (count_up_to(v, v, by_row) - count_up_to(-v, -v, by_row) for v in (first, second))
         shared, of_x, of_y = (np.einsum("nc,nc->c", a * by_row, b) for a, b in ((x, y), (x, x), (y, y)))
         return divide(shared, np.sqrt(of_x * of_y))
 
@@ -51,8 +44,10 @@ def _build(y_true: np.ndarray, predicted: np.ndarray | None, baseline_mean: floa
     (y_true,) = _check(y_true, np.size(y_true))
     mean = float(y_true.mean() if baseline_mean is None else baseline_mean)
     networks = _check(np.full(len(y_true), mean) if predicted is None else predicted, len(y_true))
-    errors = [np.mean([np.abs(y_true - each) ** power for each in networks], axis=0) for power in (2, 1)]
-    sums = np.column_stack([*errors, (y_true - mean) ** 2])
+    errors = np.abs(y_true - networks)
+    # The mean of equal numbers can miss them by a rounding error, which is no spread to divide by.
+    spread = np.where(np.isclose(y_true, mean, rtol=1e-12, atol=0), 0, y_true - mean)
+    sums = np.column_stack([(errors**2).mean(axis=0), errors.mean(axis=0), spread**2])
 
     def compute_errors(weights: np.ndarray) -> np.ndarray:
         squared, absolute, spread = (weights @ sums / weights.sum(axis=1, keepdims=True)).T

@@ -79,6 +79,28 @@ def test_unknown_values_leave_their_column_only(rows):
     assert found.loc["a", columns].tolist() == pytest.approx(rank_attributes(attributes, classes).loc["a", columns].tolist())
 
 
+@pytest.mark.parametrize("seed", range(6))
+def test_scores_with_unknown_values_and_empty_classes_are_those_of_scipy(seed):
+    random = np.random.default_rng(seed)
+    n, k = (60, 4) if seed < 5 else (4, 2)
+    classes = random.permutation(np.arange(n) % k)
+    attributes = pd.DataFrame(random.integers(0, 2, (n, 5)).astype(float), columns=list("abcde"))
+    attributes = attributes.mask(random.random((n, 5)) < 0.3)
+    attributes.loc[classes == 1, "b"] = np.nan  # no row of a class
+    attributes.loc[classes != 0, "c"] = np.nan  # rows of one class only: nothing to compare
+    attributes["d"] = np.nan
+    found = rank_attributes(attributes, classes)
+    for name, row in found.iterrows():
+        table = pd.crosstab(attributes[name], classes)
+        if 1 in table.shape or not table.size:
+            assert np.isnan(row["p_value"])
+            continue
+        result = chi2_contingency(table, correction=False)
+        assert row[["n", "pearson", "p_value"]].tolist() == pytest.approx([table.values.sum(), result.statistic, result.pvalue])
+        assert row["cramers_v"] == pytest.approx(np.sqrt(result.statistic / table.values.sum()))
+    assert found["q_value"].notna().equals(found["p_value"].notna())
+
+
 def test_what_is_no_tick_is_refused(rows):
     attributes, classes = rows
     message = "row 2: b is -1; expected 0 or 1, or NaN where it is unknown; map -1 to 0 first"

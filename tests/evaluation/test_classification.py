@@ -74,6 +74,50 @@ def test_values_are_those_of_scikit_learn(seed):
         assert [found[f"t/{what}/{name}"] for name in CLASSES] == pytest.approx(list(values))
 
 
+def rate_by_scikit_learn(y_true, y_pred, of):
+    """Return precision, recall and F1 of a class; NaN of what neither occurs nor was predicted."""
+    true, said = y_true == of, y_pred == of
+    precision, recall, f1, _ = sklearn_metrics.precision_recall_fscore_support(true, said, average="binary", zero_division=0)
+    either = true.any() or said.any()
+    return (precision if either else np.nan), (recall if true.any() else np.nan), (f1 if either else np.nan)
+
+
+def measure_by_scikit_learn(y_true, y_prob):
+    y_pred, top, found = y_prob.argmax(axis=1), y_prob.max(axis=1), {}
+    rates = np.array([rate_by_scikit_learn(y_true, y_pred, of) for of in range(3)])
+    found["accuracy"] = sklearn_metrics.accuracy_score(y_true, y_pred)
+    found["balanced_accuracy"], found["macro_f1"] = np.nanmean(rates[:, 1]), np.nanmean(rates[:, 2])
+    for name, of_each in zip(CLASSES, rates, strict=True):
+        found |= {f"{rate}/{name}": value for rate, value in zip(("precision", "recall", "f1"), of_each, strict=True)}
+    off = np.abs(y_true - y_pred)
+    found |= {"off_by_one": np.mean(off == 1), "off_by_two_or_more": np.mean(off > 1)}
+    found["mean_absolute_rank_error"] = sklearn_metrics.mean_absolute_error(y_true, y_pred)
+    one = len(np.union1d(y_true, y_pred)) == 1  # of which scikit-learn divides 0 by 0
+    kappa = np.nan if one else sklearn_metrics.cohen_kappa_score(y_true, y_pred, labels=range(3), weights="quadratic")
+    found["quadratic_kappa"] = kappa
+    for a, b in ((0, 2), (2, 0)):
+        found[f"confused_as/{CLASSES[a]}/{CLASSES[b]}"] = np.mean(y_pred[y_true == a] == b) if (y_true == a).any() else np.nan
+    found["log_loss"] = sklearn_metrics.log_loss(y_true, y_prob, labels=range(3))
+    bins = np.ceil(np.maximum(top, 1e-9) * 10)
+    found["ece"] = sum(abs(np.sum((y_pred == y_true)[bins == b] - top[bins == b])) for b in range(1, 11)) / len(top)
+    return found
+
+
+@pytest.mark.parametrize(
+    "case", ["random", "groups", "groups of one", "one group", "one class", "equal scores", "certain", "n = 1"]
+)
+def test_values_and_intervals_are_those_of_scikit_learn(case, check_against):
+    n = 1 if case == "n = 1" else 50
+    y_true, y_prob = draw_case(n=n, seed=3)
+    y_true = y_true * (case != "one class")
+    y_prob = (
+        np.full((n, 3), 1 / 3) if case == "equal scores" else np.eye(3)[y_prob.argmax(axis=1)] if case == "certain" else y_prob
+    )
+    groups = {"groups": np.arange(n) // 3, "groups of one": np.arange(n)[::-1], "one group": np.zeros(n)}.get(case)
+    found = measure("t", y_true, y_prob, CLASSES, ordered=True, groups=groups)
+    check_against(found, lambda rows: measure_by_scikit_learn(y_true[rows], y_prob[rows]), n, groups)
+
+
 def test_every_value_stands_in_its_interval_and_the_interval_is_no_point():
     y_true, y_prob = draw_case()
     for metric in measure("t", y_true, y_prob, CLASSES):
@@ -245,11 +289,16 @@ def test_ranks_that_are_not_defined():
         ([0, 1], [[1, 0, 0], [np.nan, 1, 0]], "row 1: probabilities"),
         ([0.5, 1], [[1, 0, 0], [1, 0, 0]], "row 0: class 0.5; expected whole numbers"),
         ([], np.zeros((0, 3)), r"shape \(0,\)"),
+        ([0, np.nan], [[1, 0, 0], [1, 0, 0]], "row 1: class nan"),
     ],
 )
 def test_arrays_that_do_not_fit_are_refused(y_true, y_prob, message):
-    with pytest.raises(ParameterError, match=message):
-        measure("t", np.array(y_true), np.array(y_prob), CLASSES)
+    y_true, y_prob = np.array(y_true), np.array(y_prob)
+    for refuse in (lambda: measure("t", y_true, y_prob, CLASSES), lambda: confusion(y_true, y_prob, CLASSES)):
+        with pytest.raises(ParameterError, match=message):
+            refuse()
+    with pytest.raises(ParameterError):
+        calibration(y_true, y_prob)
 
 
 def test_unknown_names_are_refused():
@@ -259,6 +308,10 @@ def test_unknown_names_are_refused():
         compare("log_loss", TRUE, {"a": PREDICTED, "b": PREDICTED})  # decided classes have none
     with pytest.raises(ParameterError, match=r"probabilities of shape \(10, 2\)"):
         measure("t", TRUE, PREDICTED, CLASSES, baseline_counts=[1, 2])
+    with pytest.raises(ParameterError, match=r"classes of shape \(0,\)"):
+        compare("accuracy", [], {"a": [], "b": []})
+    with pytest.raises(ParameterError, match=r"1 models \(a\); expected two models of different names"):
+        compare("accuracy", TRUE, {"a": PREDICTED})
 
 
 def test_pandas_columns_are_taken():

@@ -3,9 +3,11 @@
 import numpy as np
 import pandas as pd
 import pytest
+from pydantic import TypeAdapter
 
 from facekit.evaluation.bootstrap import join, weigh
 from facekit.evaluation.metric import Column, Comparison, Metric, Part, compare, count, from_draws, mean, measure
+from facekit.reporting.schema import dump_json
 
 RIGHT = np.array([1.0, 1.0, 1.0, 0.0])
 
@@ -66,6 +68,13 @@ def test_a_comparison_is_paired():
     parts = {name: [Part([Column("accuracy", 100)], statistic)] for name, statistic in (("a", a), ("b", b))}
     assert found == compare("accuracy", parts, 100)
     assert (found.a, found.b, found.metric, found.n) == ("a", "b", "accuracy", 100)
+
+
+def test_a_difference_that_is_not_defined_can_be_written_and_read():
+    nothing = weigh(RIGHT, RIGHT * 0)
+    found = compare("accuracy", {"a": nothing, "b": weigh(RIGHT)}, 4)
+    assert (found.difference, found.interval) == (None, None)
+    assert TypeAdapter(Comparison).validate_json(dump_json(found)) == found
 
 
 def test_a_mean_has_interval_and_baseline():

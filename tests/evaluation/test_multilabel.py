@@ -1,6 +1,7 @@
 """multilabel.py: every mean is scikit-learn's, unknown labels count nowhere, thresholds and baselines are the right ones."""
 
 import time
+import warnings
 
 import numpy as np
 import pytest
@@ -9,7 +10,9 @@ from sklearn import metrics as sklearn_metrics
 from facekit.errors import ParameterError
 from facekit.evaluation.bootstrap import compute_intervals
 from facekit.evaluation.multilabel import (
+    MEANS,
     METRICS,
+    RATES,
     Labels,
     choose_thresholds,
     compare,
@@ -80,6 +83,56 @@ def test_values_are_those_of_scikit_learn(seed):
     assert found["t/mean_average_precision"] == pytest.approx(sklearn_metrics.average_precision_score(y_true, y_prob))
     losses = [sklearn_metrics.log_loss(y, p) for y, p in zip(y_true.T, y_prob.T, strict=True)]
     assert found["t/log_loss"] == pytest.approx(np.mean(losses))
+
+
+def rate_by_scikit_learn(y, pred):
+    """Return precision, recall and F1; NaN of what neither occurs nor was predicted."""
+    if not (y.any() or pred.any()):
+        return np.full(3, np.nan)
+    precision, recall, f1, _ = sklearn_metrics.precision_recall_fscore_support(y, pred, average="binary", zero_division=0)
+    return np.array([precision, recall if y.any() else np.nan, f1])
+
+
+def average(values, axis=0):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # of nothing but NaN the mean is NaN
+        return np.nanmean(values, axis=axis)
+
+
+def rate_rows_by_scikit_learn(y_true, y_prob):
+    return np.array([rate_by_scikit_learn(y[y >= 0], prob[y >= 0] >= 0.5) for y, prob in zip(y_true, y_prob, strict=True)])
+
+
+def measure_by_scikit_learn(y_true, y_prob, rates_of_rows):
+    """Measure with -1 as unknown."""
+    y_pred, known = y_prob >= 0.5, y_true >= 0
+    columns = [(y[k], pred[k], prob[k]) for y, pred, prob, k in zip(y_true.T, y_pred.T, y_prob.T, known.T, strict=True)]
+    rates = np.array([rate_by_scikit_learn(y, pred) for y, pred, _ in columns])
+    absent = np.array([rate_by_scikit_learn(1 - y, ~pred) for y, pred, _ in columns])
+    both = average(np.stack([rates, absent]))
+    true = np.array([y.sum() for y, _, _ in columns])
+    means = {"macro": average(rates), "micro": rate_by_scikit_learn(y_true[known], y_pred[known])}
+    means["weighted"] = np.nansum(rates * true[:, None], axis=0) / true.sum() if true.any() else np.full(3, np.nan)
+    means |= {"samples": average(rates_of_rows), "both_classes": average(both)}
+    found = {f"{mean}_{rate}": value for mean in MEANS for rate, value in zip(RATES, means[mean], strict=True)}
+    found["accuracy"] = average([sklearn_metrics.accuracy_score(y, pred) if len(y) else np.nan for y, pred, _ in columns])
+    found["balanced_accuracy"] = average(both[:, 1])
+    precisions = [sklearn_metrics.average_precision_score(y, prob) if y.any() else np.nan for y, _, prob in columns]
+    losses = [sklearn_metrics.log_loss(y, prob, labels=[0, 1]) if len(y) else np.nan for y, _, prob in columns]
+    return found | {"mean_average_precision": average(precisions), "log_loss": average(losses)}
+
+
+@pytest.mark.parametrize("case", ["random", "groups", "one group", "unknown", "never known", "all", "none", "equal", "n = 1"])
+def test_values_and_intervals_are_those_of_scikit_learn_on(case, check_against):
+    n = 1 if case == "n = 1" else 20
+    y_true, y_prob = draw_case(n=n, a=3, seed=5)
+    y_true = np.where(np.random.default_rng(6).random((n, 3)) < 0.4, -1, y_true) if case == "unknown" else y_true
+    y_true[:, 1] = {"never known": -1, "all": 1, "none": 0}.get(case, y_true[:, 1])
+    y_prob = np.full((n, 3), 0.5) if case == "equal" else y_prob
+    groups = {"groups": np.arange(n) // 3, "one group": np.zeros(n)}.get(case)
+    rates = rate_rows_by_scikit_learn(y_true, y_prob)
+    found = measure("t", Labels("abc", y_true, groups), y_prob)
+    check_against(found, lambda rows: measure_by_scikit_learn(y_true[rows], y_prob[rows], rates[rows]), n, groups)
 
 
 def test_each_figure_names_its_averaging_and_has_an_interval_around_it():

@@ -36,6 +36,25 @@ def test_values_are_those_of_the_libraries():
     assert [metric.higher_is_better for metric in found.values()] == [False, False, True, True]
 
 
+@pytest.mark.parametrize("case", ["random", "ties", "groups", "groups of one", "one group", "equal", "equal scores", "n = 1"])
+def test_values_and_intervals_are_those_of_the_libraries(case, check_against):
+    n = 1 if case == "n = 1" else 40
+    y_true, y_pred = draw_case(n=n, seed=2)
+    y_true, y_pred = (y_true.round(), y_pred.round()) if case == "ties" else (y_true, y_pred)
+    # The mean of forty 0.7 is not quite 0.7.
+    y_true, y_pred = (y_true * 0 + 0.7 if case == "equal" else y_true), (y_pred * 0 + 4 if case == "equal scores" else y_pred)
+    groups = {"groups": np.arange(n) // 3, "groups of one": np.arange(n)[::-1], "one group": np.zeros(n)}.get(case)
+
+    def reference(rows):
+        y, pred, mean = y_true[rows], y_pred[rows], np.full(len(rows), y_true.mean())
+        found = {"mse": sklearn_metrics.mean_squared_error(y, pred), "mae": sklearn_metrics.mean_absolute_error(y, pred)}
+        varied = {name: len(set(values)) > 1 for name, values in (("y", y), ("pred", pred), ("all", y_true))}
+        found["r2"] = 1 - found["mse"] / sklearn_metrics.mean_squared_error(y, mean) if varied["all"] else np.nan
+        return found | {"spearman": spearmanr(y, pred).statistic if varied["y"] and varied["pred"] else np.nan}
+
+    check_against(measure("t", y_true, y_pred, groups=groups), reference, n, groups)
+
+
 def test_r2_is_against_the_mean_of_the_training_rows():
     y_true, y_pred = np.array([1.0, 2.0, 3.0]), np.array([1.0, 2.0, 2.0])
     mse, mae, r2, spearman = measure("t", y_true, y_pred, baseline_mean=1.0)
@@ -56,6 +75,17 @@ def test_a_constant_prediction_is_as_good_as_the_baseline_and_has_no_order():
 def test_a_constant_truth_has_no_r2():
     _, _, r2, spearman = measure("t", np.full(4, 2.0), np.array([1.0, 2.0, 3.0, 2.0]))
     assert r2.value is None and r2.baseline is None and spearman.value is None
+    # The mean of three 0.1 is 0.10000000000000002; of the training rows it may be either.
+    for mean in (None, 0.1, np.mean([0.1] * 3)):
+        _, _, r2, _ = measure("t", np.full(3, 0.1), np.array([1.0, 2.0, 3.0]), baseline_mean=mean)
+        assert (r2.value, r2.interval, r2.baseline) == (None, None, None)
+
+
+def test_a_difference_of_what_is_not_defined_is_not_defined():
+    y_true, y_pred = draw_case(n=5)
+    found = compare("spearman", y_true, {"constant": np.zeros(5), "model": y_pred})
+    assert (found.difference, found.interval, found.excludes_zero, f"{found:+.1%}") == (None, None, False, "not defined")
+    assert np.isnan(float(found))
 
 
 def test_interval_of_the_rank_correlation_is_as_wide_as_theory_says():
