@@ -128,7 +128,8 @@ def describe(model: keras.Model, name: str, *, weights: str, alpha: float = 1.0)
         "network": name,
         "alpha": alpha,
         "input_size": list(model.input_shape[1:3]),
-        "weights": {"source": weights, "sha256": hash_file(path) if path and path.is_file() else None},
+        "weights": {"source": weights, "sha256": hash_file(path) if path and path.is_file() else None}
+        | weights_files.describe_start(model, name),
         "layers_frozen": sum(bool(layer.weights) and not layer.trainable_weights for layer in model.layers),
         "parameters": model.count_params(),
         "trainable": sum(int(np.prod(weight.shape)) for weight in model.trainable_weights),

@@ -13,7 +13,9 @@ import numpy as np
 
 from facekit.data.images import resize_image
 from facekit.errors import WeightsError
-from facekit.models import gradcam, weights
+from facekit.models import gradcam
+from facekit.models.weight_files import check_file
+from facekit.models.weights import CARD_NAME
 from facekit.paths import project_root
 
 NOTES = {
@@ -62,7 +64,7 @@ class Predictor:
 
     def __init__(self, folder: Path):
         self.name, self._folder = "/".join(folder.resolve().parts[-2:]), folder / "model"
-        path = self._folder / weights.CARD_NAME
+        path = self._folder / CARD_NAME
         try:
             card = json.loads(path.read_text(encoding="utf-8"))
             self._entries = {name: entry for name, entry in card["models"].items() if entry["file"].endswith(".keras")}
@@ -88,7 +90,7 @@ class Predictor:
         models = []
         for entry in [self._entries[each] for each in dict.fromkeys([name, *self._entries[name].get("averaged", [])])]:
             path = self._folder / Path(entry["file"]).name
-            weights.check_keras(path, entry["sha256"])
+            check_file(path, entry["sha256"])
             models.append(keras.models.load_model(path, compile=False, safe_mode=True))
             if len(models[-1].inputs) != 1:
                 raise WeightsError(f"{path}: {len(models[-1].inputs)} inputs", expected="a network that needs the photo alone")

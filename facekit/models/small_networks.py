@@ -20,7 +20,6 @@ from safetensors.numpy import load_file
 
 from facekit.errors import WeightsError
 
-_PARAMETERS = {4: ("weight",), 1: ("weight", "bias", "running_mean", "running_var")}
 # torch's storage classes: what each element is.
 _STORAGES = {"FloatStorage": "f4", "DoubleStorage": "f8", "HalfStorage": "f2", "LongStorage": "i8", "IntStorage": "i4"}
 
@@ -69,27 +68,16 @@ def _normalise(x, name: str):
     return layers.BatchNormalization(momentum=0.9, epsilon=1e-5, name=name)(x)
 
 
-def convert_resnet18(state: dict[str, np.ndarray], shapes: dict[str, list[tuple]], path="state dictionary") -> dict[str, list]:
-    """Turn torchvision's parameters (name -> array, `fc` left out) into layer name -> float32 arrays in Keras' order of axes.
-
-    Raises:
-        WeightsError: a parameter is missing, unknown or not of the `shapes` of weight_files.list_shapes.
-    """
-    rest = {key: value for key, value in state.items() if not key.startswith("fc.") and "num_batches_tracked" not in key}
-    names = {key.rpartition(".")[0].replace(".", "_"): key.rpartition(".")[0] for key in rest}
-    arrays = {}
-    for layer, expected in shapes.items():
-        # A convolution has one weight of four axes: PyTorch's output, input, height, width.
-        keys = [f"{names.get(layer, layer)}.{part}" for part in _PARAMETERS[len(expected[0])]]
-        if missing := [key for key in keys if key not in rest]:
-            raise WeightsError(f"{path}: no {missing[0]}", expected="the parameters of torchvision's ResNet18")
-        values = [np.asarray(rest.pop(key), dtype=np.float32) for key in keys]
-        arrays[layer] = [value.transpose(2, 3, 1, 0) if value.ndim == 4 else value for value in values]
-        if [value.shape for value in arrays[layer]] != expected:
-            raise WeightsError(f"{path}: {keys[0]} of shape {values[0].shape}", expected=f"that of ResNet18's {layer}")
-    if rest:
-        raise WeightsError(f"{path}: unknown parameter {next(iter(rest))}", expected="those of torchvision's ResNet18")
-    return arrays
+def name_layers(state: dict[str, np.ndarray]) -> dict[str, list[np.ndarray]]:
+    """Turn torchvision's parameters (name -> array) into layer name -> arrays in Keras' order of weights and axes."""
+    found = {}
+    for key, array in state.items():
+        layer, _, part = key.rpartition(".")
+        if layer != "fc" and part != "num_batches_tracked":
+            # PyTorch's axes of a convolution: output, input, height, width.
+            found.setdefault(layer.replace(".", "_"), {})[part] = array.transpose(2, 3, 1, 0) if array.ndim == 4 else array
+    order = ("weight", "bias", "running_mean", "running_var")
+    return {name: [*(parts.pop(part) for part in order if part in parts), *parts.values()] for name, parts in found.items()}
 
 
 def read_torch_file(path: Path) -> dict[str, np.ndarray]:

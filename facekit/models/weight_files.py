@@ -4,11 +4,13 @@ The trap this prevents: a file that makes its reader open other files (links, ex
 end, or ask for more memory than the network has.
 """
 
-import json
+import contextlib
+import io
+import os
 import re
-import tempfile
 import zipfile
 from collections import defaultdict
+from collections.abc import Iterator
 from pathlib import Path
 
 import h5py
@@ -18,8 +20,8 @@ from facekit.data.manifests import read_manifest
 from facekit.errors import WeightsError
 from facekit.paths import hash_file
 
+_DAMAGED = "damaged or another file: get it again"
 _DEEPEST = 12  # groups in groups; Keras' files have six
-_LARGEST = 1 << 31  # bytes of a .keras file's member
 # Names that Keras counts up over a whole session, so that the same network is called otherwise the second time.
 _COUNTED = re.compile(
     r"(activation|average_pooling2d|batch_normalization|concatenate|conv2d|get_item|max_pooling2d|zero_padding2d)(?:_(\d+))?"
@@ -37,33 +39,38 @@ def check_digest(path: Path, sha256: str | None = None) -> None:
         known[name.lstrip(" *")] = digest
     expected = sha256 or known.get(path.name)
     if expected and (received := hash_file(path)) != expected.lower():
-        raise WeightsError(f"{path}: sha256 {received}", expected=expected, hint="damaged or another file: get it again")
+        raise WeightsError(f"{path}: sha256 {received}", expected=expected, hint=_DAMAGED)
 
 
 def check_file(path: Path, sha256: str | None = None) -> None:
-    """Refuse an HDF5 file that could make its reader open anything else or recurse without end; nothing is loaded."""
-    check_digest(path, sha256)
-    try:
-        with h5py.File(path, "r") as file:
-            fault = _find_fault(file)
-    except UNREADABLE as error:
-        raise WeightsError(f"{path}: not a readable HDF5 file ({error})", expected="a .weights.h5 file") from error
-    if fault:
-        raise WeightsError(f"{path}: {fault}", expected="weights inside the file itself")
+    """Refuse what open_checked refuses; nothing is loaded."""
+    with open_checked(path, sha256):
+        pass
 
 
-def check_keras(path: Path, sha256: str | None = None) -> dict:
-    """Check a .keras file as check_file does, before Keras opens it, and return its configuration."""
+@contextlib.contextmanager
+def open_checked(path: Path, sha256: str | None = None) -> Iterator[h5py.File]:
+    """Open an HDF5 file, or the one inside a .keras file; a `with` block.
+
+    Raises:
+        WeightsError: damaged, not the file of `sha256`, or able to make its reader open anything else or recurse without end.
+    """
     check_digest(path, sha256)
+    whole, source = path.suffix == ".keras", path
     try:
-        with zipfile.ZipFile(path) as archive, tempfile.TemporaryDirectory() as folder:
-            if any(member.file_size > _LARGEST for member in archive.infolist()):
-                raise ValueError("too large a member")
-            config = json.loads(archive.read("config.json"))
-            check_file(Path(archive.extract("model.weights.h5", folder)))
-            return config["config"]
+        if whole:
+            with zipfile.ZipFile(path) as archive:
+                # Keras compresses none, and what is not compressed takes no more memory than the file is long.
+                if packed := [each.filename for each in archive.infolist() if each.compress_type != zipfile.ZIP_STORED]:
+                    raise ValueError(f"{packed[0]} is compressed")
+                source = io.BytesIO(archive.read("model.weights.h5"))
+        with h5py.File(source, "r") as file:
+            if fault := _find_fault(file):
+                raise WeightsError(f"{path}: {fault}", expected="weights inside the file itself")
+            yield file
     except UNREADABLE as error:
-        raise WeightsError(f"{path}: {error}", expected="a .keras file") from error
+        expected = f"a {'.keras' if whole else '.weights.h5'} file"
+        raise WeightsError(f"{path}: cannot be read ({error})", expected=expected, hint=_DAMAGED) from error
 
 
 def _find_fault(file: h5py.File) -> str | None:
@@ -108,59 +115,63 @@ def list_shapes(layers) -> dict[str, list[tuple]]:
     return {layer.name: [tuple(weight.shape) for weight in layer.weights] for layer in layers if layer.weights}
 
 
-def read_weights(path, shapes: dict[str, list[tuple]], *, partial: bool = False) -> dict[str, list[np.ndarray]]:
-    """Read the weights of known layers, layer name -> float32 arrays, from a file that check_file has let pass.
+def read_weights(path: Path, shapes: dict, *, sha256: str | None = None, inside: bool = False) -> dict[str, list[np.ndarray]]:
+    """Read a network's weights from a file of Keras 3 or keras.applications; see open_checked and take_layers."""
+    with open_checked(path, sha256) as file:
+        found = _find_layers(path, file)
+        fresh = number_names(found)
+        return take_layers(path, {fresh[name]: items for name, items in found.items()}, shapes, inside=inside)
 
-    Names, shapes and types are compared before the first number is read.
+
+def take_layers(path: Path, found: dict, shapes: dict, *, inside: bool = False) -> dict[str, list[np.ndarray]]:
+    """Return layer name -> float32 arrays, of all layers of a network or of its first ones.
 
     Args:
-        path: a file as Keras 3 writes it.
+        path: for messages.
+        found: layer name -> arrays or HDF5 datasets; names, shapes and types are compared before the first number is read.
         shapes: layer name -> shapes of its weights, of list_shapes.
-        partial: the file may hold further layers (a whole model of which the backbone is wanted).
+        inside: the network is a part of what was found, and all of it is there.
 
     Raises:
-        WeightsError: another network or another width, or numbers that are not finite.
+        WeightsError: another network or another width, a gap, or numbers that are not finite.
     """
-    try:
-        with h5py.File(path, "r") as file:
-            found = _find_layers(path, file)
-            _compare_layers(path, {name: [item.shape for item in items] for name, items in found.items()}, shapes, partial)
-            arrays = {name: [item[()].astype(np.float32) for item in found[name]] for name in shapes}
-    except UNREADABLE as error:
-        raise WeightsError(f"{path}: cannot be read ({error})", expected="a .weights.h5 file") from error
+    names, missing = list(shapes), [name for name in shapes if name not in found]
+    further = [] if inside else [name for name in found if name not in shapes]
+    first = names[: len(names) - len(missing)]
+    if further or (missing and (inside or not first)):
+        what = f"none for {len(missing)} layers" if missing else f"{len(further)} unknown layers"
+        received = f"{path}: weights of another network, with {what}, such as {(missing or further)[0]!r}"
+        raise WeightsError(received, expected=f"{len(shapes)} layers from {names[0]!r} on")
+    if missing and missing[0] in first:
+        expected = "all layers of the network, or its first ones without a gap"
+        raise WeightsError(f"{path}: no weights of layer {missing[0]!r}, but of later ones", expected=expected)
+    for name in first:
+        if (received := [tuple(item.shape) for item in found[name]]) != shapes[name]:
+            text, wanted = (", ".join("x".join(map(str, shape)) for shape in each) for each in (received, shapes[name]))
+            received = f"{path}: layer {name!r} has weights of shape {text}"
+            raise WeightsError(received, expected=wanted, hint="choose the network and width of the file")
+        if other := [item.dtype for item in found[name] if item.dtype.kind != "f"]:
+            raise WeightsError(f"{path}: layer {name!r} holds {other[0]}", expected="floating point numbers")
+    arrays = {name: [item[()].astype(np.float32) for item in found[name]] for name in first}
     for name, values in arrays.items():
         if not all(np.isfinite(value).all() for value in values):
             raise WeightsError(f"{path}: layer {name!r} holds numbers that are not finite", expected="trained weights")
     return arrays
 
 
-def _find_layers(path, file: h5py.File) -> dict[str, list[h5py.Dataset]]:
+def _find_layers(path: Path, file: h5py.File) -> dict[str, list[h5py.Dataset]]:
+    if "layer_names" in file.attrs:  # the layout of keras.applications, where older files hold names as bytes
+        groups = {os.fsdecode(name): file[name] for name in file.attrs["layer_names"]}
+        found = {name: [group[weight] for weight in group.attrs["weight_names"]] for name, group in groups.items()}
+        return {name: items for name, items in found.items() if items}
     if "layers" not in file:
-        hint = "files in the older layout of keras.applications are found by weights=imagenet"
-        raise WeightsError(f"{path}: no group 'layers'", expected="a .weights.h5 file as Keras 3 writes it", hint=hint)
+        raise WeightsError(f"{path}: no group 'layers'", expected="a .weights.h5 file as Keras 3 writes it")
     found = {}
     for key, group in file["layers"].items():
-        if not len(variables := group.get("vars", {})):
-            continue
-        if "name" not in variables.attrs:
-            raise WeightsError(f"{path}: {key!r} without a layer name", expected="a .weights.h5 file of Keras 3.15 or later")
-        items = [variables[str(position)] for position in range(len(variables))]
-        if any(item.dtype.kind != "f" for item in items):
-            raise WeightsError(f"{path}: {key!r} holds {items[0].dtype}", expected="floating point numbers")
-        found[str(variables.attrs["name"])] = items
-    fresh = number_names(found)
-    return {fresh[name]: items for name, items in found.items()}
-
-
-def _compare_layers(path, found: dict[str, list], shapes: dict[str, list], partial: bool) -> None:
-    missing = [name for name in shapes if name not in found]
-    further = [] if partial else [name for name in found if name not in shapes]
-    if missing or further:
-        what = f"none for {len(missing)} layers" if missing else f"{len(further)} unknown layers"
-        received = f"{path}: weights of another network, with {what}, such as {(missing or further)[0]!r}"
-        raise WeightsError(received, expected=f"{len(shapes)} layers from {next(iter(shapes))!r} on")
-    for name, expected in shapes.items():
-        if [tuple(shape) for shape in found[name]] != expected:
-            text, wanted = (", ".join("x".join(map(str, shape)) for shape in each) for each in (found[name], expected))
-            received = f"{path}: layer {name!r} has weights of shape {text}"
-            raise WeightsError(received, expected=wanted, hint="choose the network and width of the file")
+        if len(variables := group.get("vars", {})):
+            if "name" not in variables.attrs:
+                raise WeightsError(
+                    f"{path}: {key!r} without a layer name", expected="a .weights.h5 file of Keras 3.15 or later"
+                )
+            found[str(variables.attrs["name"])] = [variables[str(position)] for position in range(len(variables))]
+    return found

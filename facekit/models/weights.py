@@ -16,8 +16,8 @@ import numpy as np
 
 from facekit.data.manifests import read_manifest
 from facekit.errors import WeightsError
-from facekit.models import small_networks
-from facekit.models.weight_files import UNREADABLE, check_digest, check_file, check_keras, list_shapes, read_weights
+from facekit.models.small_networks import name_layers, read_torch_file
+from facekit.models.weight_files import UNREADABLE, check_digest, list_shapes, open_checked, read_weights, take_layers
 from facekit.paths import hash_file, project_root, resolve, write_text
 
 SAMPLE_FILE = Path(__file__).with_name("mobilenet_0.25_synthetic.weights.h5")
@@ -47,23 +47,35 @@ def load_weights(model: keras.Model, name: str, source: str, *, imagenet: str = 
         if name != "ResNet18":
             raise WeightsError(f"{path}: a PyTorch file for {name}", expected="a .weights.h5 file; PyTorch's for ResNet18 only")
         check_digest(path)
-        arrays = small_networks.convert_resnet18(small_networks.read_torch_file(path), shapes, path)
+        arrays = take_layers(path, name_layers(read_torch_file(path)), shapes)
     elif source == "imagenet":
-        check_file(path)
-        try:
-            return model.load_weights(path)  # keras.applications' own layout
-        except UNREADABLE as error:
-            raise WeightsError(
-                f"{path}: {error}", expected=f"the ImageNet weights of {name}", hint="delete the file"
-            ) from error
+        with open_checked(path):
+            return model.load_weights(path)  # which goes by the layers' order: in older files they have other names
     elif source.startswith("run:"):
-        arrays = _read_run(path, model, [name, alpha])
+        arrays = _read_run(path, model, name, alpha)
     else:
-        check_file(path)
         arrays = read_weights(path, shapes)
-    for layer in model.layers:
-        for variable, array in zip(layer.weights, arrays.get(layer.name, ()), strict=True):
-            variable.assign(array)
+    for layer in (model.get_layer(name) for name in shapes):
+        layer.starts_random = layer.name not in arrays
+        if not layer.starts_random:
+            layer.set_weights(arrays[layer.name])
+
+
+def describe_start(model: keras.Model, name: str) -> dict:
+    """Describe weights from a file that covers a network's first layers, for the record; {} where no layer was left out.
+
+    Returns:
+        random: the names of the layers that started at random; start: the same in short, such as `ResNet50, conv1 to conv4
+        from the file, conv5 new`.
+    """
+    layers = [layer for layer in model.layers if hasattr(layer, "starts_random")]
+    random, known = ([layer.name for layer in layers if layer.starts_random is part] for part in (True, False))
+    if not random:
+        return {}
+    stages = [list(dict.fromkeys(each.partition("_")[0] for each in names)) for names in (known, random)]
+    parts = [known, random] if set(stages[0]) & set(stages[1]) else stages
+    old, new = (" to ".join(dict.fromkeys((names[0], names[-1]))) for names in parts)
+    return {"random": random, "start": f"{name}, {old} from the file, {new} new"}
 
 
 def find_file(source: str, imagenet: str = "") -> Path | None:
@@ -106,26 +118,24 @@ def _download_imagenet(name: str, file: str) -> Path:
         raise WeightsError(received, hint=f"get {file}{digest} on another machine and put it at {path}") from error
 
 
-def _read_run(path: Path, model: keras.Model, wanted: list) -> dict[str, list[np.ndarray]]:
+def _read_run(path: Path, model: keras.Model, name: str, alpha: float) -> dict[str, list[np.ndarray]]:
     """Read a run's backbone.weights.h5, or the backbone's part of its model.keras."""
-    whole, steps = path.name == MODEL_NAME, _list_steps(json.loads(model.to_json())["config"])
+    card_path, whole = path.with_name(CARD_NAME), path.name == MODEL_NAME
     try:
-        card = json.loads(path.with_name(CARD_NAME).read_text(encoding="utf-8"))
-        entry = card["models"]["model"] if whole else card
-        sha256, received = entry["sha256"], None if whole else [card["network"], card["alpha"], card["preprocessing"]]
+        card = json.loads(card_path.read_text(encoding="utf-8"))
+        sha256 = (card["models"]["model"] if whole else card)["sha256"]
+        arrays = read_weights(path, list_shapes(model.layers), sha256=sha256, inside=whole)
+        if whole:  # network and width show in the layers themselves
+            with zipfile.ZipFile(path) as archive:
+                config = json.loads(archive.read("config.json"))
+            card = {"network": name, "alpha": alpha, "preprocessing": _list_steps(config["config"])}
+        received = [card["network"], card["alpha"], card["preprocessing"]]
     except UNREADABLE as error:
-        received = f"{path.with_name(CARD_NAME)}: {type(error).__name__} {error}"
+        received = f"{card_path}: {type(error).__name__} {error}"
         raise WeightsError(received, expected="the model card that a run writes") from error
-    if whole:
-        # Network and width show in the layers themselves.
-        received = [*wanted, _list_steps(check_keras(path, sha256))]
-    if received != [*wanted, steps]:
-        raise WeightsError(f"{path}: weights of {received}", expected=f"{[*wanted, steps]}")
-    if not whole:
-        check_file(path, sha256)
-        return read_weights(path, list_shapes(model.layers))
-    with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(path) as archive:
-        return read_weights(archive.extract("model.weights.h5", folder), list_shapes(model.layers), partial=True)
+    if received != (expected := [name, alpha, _list_steps(model.get_config())]):
+        raise WeightsError(f"{path}: weights of {received}", expected=f"{expected}")
+    return arrays
 
 
 def _list_steps(config: dict) -> list[list]:

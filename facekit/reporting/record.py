@@ -188,6 +188,8 @@ class Run(Record):
         """
         import keras
 
+        from facekit.models.weights import describe_start
+
         path, card_path = self.folder / "model" / f"{name}.keras", self.folder / "model" / "card.json"
         path.parent.mkdir(exist_ok=True)
         # One input stays one and not a list of one, at which Keras warns when it is given an array.
@@ -197,7 +199,10 @@ class Run(Record):
         size = next((list(tensor.shape[1:3]) for tensor in plain.inputs if len(tensor.shape) == 4), None)
         known = json.loads(card_path.read_text(encoding="utf-8")) if card_path.is_file() else {}
         network = {"network": self.backbone.get("network"), "input_size": size, "outputs": plain.output_names}
-        models = known.get("models", {}) | {name: {"file": path.name, "sha256": hash_file(path)} | network | card}
+        entry = {"file": path.name, "sha256": hash_file(path)} | network | card
+        if start := describe_start(model, entry["network"]):
+            entry["start"] = start["start"]
+        models = known.get("models", {}) | {name: entry}
         made = {"task": self.task, "profile": self.profile, "dataset": self.data.get("dataset"), "kind": self.kind}
         write_text(card_path, dump_json(known | made | {"models": models}))
 

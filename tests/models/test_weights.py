@@ -13,8 +13,9 @@ import pytest
 
 from facekit.errors import WeightsError
 from facekit.models import weight_files, weights
-from facekit.models.backbones import build
-from facekit.models.weights import check_keras, find_file, save_backbone
+from facekit.models.backbones import build, describe
+from facekit.models.weight_files import check_file
+from facekit.models.weights import describe_start, find_file, save_backbone
 from facekit.paths import hash_file
 
 
@@ -62,6 +63,67 @@ def test_width_and_network_must_be_those_of_the_file(saved):
         build("MobileNet", (32, 32), weights=str(saved))
     with pytest.raises(WeightsError, match="weights of another network, with none for 39 layers, such as 'bn1'"):
         build("ResNet18", (32, 32), weights=str(saved))
+
+
+def keep_first(path, count):
+    """Leave a Keras 3 file the first layers of MobileNet alone: count of those that have weights."""
+    with h5py.File(path, "r+") as file:
+        for key, group in list(file["layers"].items()):
+            if "name" in group["vars"].attrs and group["vars"].attrs["name"] not in MOBILENET_LAYERS[:count]:
+                del file[f"layers/{key}"]
+
+
+MOBILENET_LAYERS = ["conv1", "conv1_bn"]
+for block in range(1, 14):
+    MOBILENET_LAYERS += [f"conv_{kind}_{block}{norm}" for kind in ("dw", "pw") for norm in ("", "_bn")]
+
+
+def test_a_file_may_hold_the_first_layers_alone_and_the_others_start_from_the_seed(narrow, saved):
+    keep_first(saved, 50)
+    models = []
+    for _ in range(2):
+        keras.utils.set_random_seed(5)
+        models.append(build_narrow(saved))
+    assert is_same(*models)
+    random = ["conv_dw_13", "conv_dw_13_bn", "conv_pw_13", "conv_pw_13_bn"]
+    start = "MobileNet, conv1 to conv_pw_12_bn from the file, conv_dw_13 to conv_pw_13_bn new"
+    assert describe_start(models[0], "MobileNet") == {"random": random, "start": start}
+    for layer in models[0].layers:
+        if layer.weights:
+            same = all(map(np.array_equal, layer.get_weights(), narrow.get_layer(layer.name).get_weights()))
+            assert same == (layer.name not in random or layer.name.endswith("bn")), layer.name  # new norms are 0 and 1 again
+
+
+@pytest.mark.parametrize(
+    ("missing", "message"),
+    [
+        (
+            "conv_pw_3",
+            "no weights of layer 'conv_pw_3', but of later ones; expected all layers of the network, or its first ones",
+        ),
+        ("all", "another network, with none for 54 layers, such as 'conv1'"),
+    ],
+)
+def test_a_gap_is_refused(saved, missing, message):
+    with h5py.File(saved, "r+") as file:
+        for key, group in list(file["layers"].items()):
+            if missing in ("all", group["vars"].attrs.get("name")):
+                del file[f"layers/{key}"]
+    with pytest.raises(WeightsError, match=message):
+        build_narrow(saved)
+
+
+def test_first_layers_of_resnet50_are_recorded(shared):
+    path = shared / "weights" / "resnet50_conv1_to_conv4_notop.h5"
+    model = build("ResNet50", (32, 32), weights=str(path))
+    about = describe(model, "ResNet50", weights=str(path))["weights"]
+    assert about["sha256"] == "063665c282a67dd2d5cb7615e32d190e8bed55e659cf2be99f2173b7832c068f"
+    assert about["start"] == "ResNet50, conv1 to conv4 from the file, conv5 new"
+    assert (len(about["random"]), about["random"][0], about["random"][-1]) == (20, "conv5_block1_1_conv", "conv5_block3_3_bn")
+    with h5py.File(path) as file:
+        kernel = file["conv4_block6_3_conv/conv4_block6_3_conv/kernel"][()]
+    assert kernel.std() > 0.005
+    np.testing.assert_array_equal(model.get_layer("conv4_block6_3_conv").kernel, kernel.astype(np.float32))
 
 
 @pytest.mark.parametrize("source", ["imagnet", "no/such.weights.h5"])
@@ -188,9 +250,9 @@ def untouched():
         (make_external_storage, "'layers/conv2d/vars/0' is an external dataset"),
         (make_wrong_shape, "shape 3x3x3x9; expected 3x3x3x8"),
         (make_huge_shape, "shape 1048576x1048576x3x8; expected 3x3x3x8"),
-        (make_integers, "'conv2d' holds int32; expected floating point numbers"),
+        (make_integers, "layer 'conv1' holds int32; expected floating point numbers"),
         (make_not_finite, "layer 'conv1' holds numbers that are not finite"),
-        (make_missing_layer, "another network, with none for 1 layers, such as 'conv1'"),
+        (make_missing_layer, "no weights of layer 'conv1', but of later ones"),
         (make_further_layer, "another network, with 1 unknown layers, such as 'predictions'"),
         (make_unnamed_layer, "'conv2d' without a layer name"),
         (make_older_layout, "no group 'layers'"),
@@ -214,7 +276,7 @@ def test_hostile_or_wrong_file_is_refused_before_anything_changes(untouched, sav
 def test_what_is_no_hdf5_is_refused(tmp_path, content):
     path = tmp_path / "broken.weights.h5"
     path.write_bytes(content)
-    with pytest.raises(WeightsError, match="not a readable HDF5 file"):
+    with pytest.raises(WeightsError, match="cannot be read .*; expected a .weights.h5 file; damaged"):
         build_narrow(path)
 
 
@@ -308,7 +370,7 @@ def test_broken_card_is_refused(runs, text):
 
 
 def test_keras_file_with_hostile_weights_is_refused(runs, tmp_path):
-    check_keras(runs[1] / "model.keras")
+    check_file(runs[1] / "model.keras")
     with zipfile.ZipFile(runs[1] / "model.keras") as archive:
         archive.extractall(tmp_path / "inside")
     with h5py.File(tmp_path / "inside" / "model.weights.h5", "r+") as file:
@@ -317,10 +379,14 @@ def test_keras_file_with_hostile_weights_is_refused(runs, tmp_path):
         for name in ("config.json", "metadata.json", "model.weights.h5"):
             archive.write(tmp_path / "inside" / name, name)
     with pytest.raises(WeightsError, match="is a ExternalLink"):
-        check_keras(tmp_path / "hostile.keras")
+        check_file(tmp_path / "hostile.keras")
+    with zipfile.ZipFile(tmp_path / "packed.keras", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("model.weights.h5", bytes(1 << 20))
+    with pytest.raises(WeightsError, match="model.weights.h5 is compressed"):
+        check_file(tmp_path / "packed.keras")
     (tmp_path / "none.keras").write_bytes(b"no zip")
     with pytest.raises(WeightsError, match="expected a .keras file"):
-        check_keras(tmp_path / "none.keras")
+        check_file(tmp_path / "none.keras")
 
 
 # --- ImageNet -------------------------------------------------------------------------------------------
