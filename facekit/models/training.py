@@ -5,7 +5,6 @@ without labels, for a look after the choice), and a cached result although somet
 """
 
 import gc
-import importlib.util
 import json
 import os
 import re
@@ -96,7 +95,6 @@ def fit(
     name: str,
     epochs: int,
     checkpoint: str = "last",
-    patience: int = 0,
     watch: dict[str, Batches] | None = None,
 ) -> Fit:
     """Train a compiled model as `model.fit` does, and remember it.
@@ -112,23 +110,21 @@ def fit(
         epochs: passes over the training rows, at most.
         checkpoint: the epoch whose weights are kept: the `last`, which suits a learning rate that falls to 0, or the one with
             the best value of a column of the history, such as `val_loss` (`val_accuracy`: the mean of all outputs').
-        patience: epochs without a better one after which training stops; 0: never.
         watch: batches whose predictions are stored after every epoch, for Fit.watched.
 
     Raises:
-        ParameterError: no such column, or a patience that nothing can end.
+        ParameterError: no such column.
         TrainingError: the loss is not a number.
     """
     if epochs < 1:
         raise ParameterError(f"epochs {epochs}", expected="at least 1")
-    if patience and checkpoint == "last":
-        raise ParameterError(f"patience {patience} with checkpoint last", expected="another checkpoint, or patience 0")
     watch = watch or {}
     fingerprints = {name: each.fingerprint() for name, each in {"train": train, "validation": validation, **watch}.items()}
-    key = _compute_key(model, fingerprints, [epochs, checkpoint, patience])
+    # The 0 has no meaning any more; without it, fits that are kept would not be found.
+    key = _compute_key(model, fingerprints, [epochs, checkpoint, 0])
     folder = cache_folder("fits", f"{re.sub('[^A-Za-z0-9]+', '-', name)}-{key}")
     with Progress(name, epochs * len(train), unit="batch") as progress:
-        keeper = _Keeper(model, folder, train, watch, checkpoint, patience, progress)
+        keeper = _Keeper(model, folder, train, watch, checkpoint, progress)
         if not keeper.history.exists():
             _run(model, train, validation, epochs, keeper)
     _load(folder / "best.npz", model.weights)
@@ -136,9 +132,8 @@ def fit(
 
 
 def _run(model: keras.Model, train: Batches, validation: Batches, epochs: int, keeper: "_Keeper") -> None:
-    callbacks = [keras.callbacks.TerminateOnNaN(raise_error=True), keeper]
-    if importlib.util.find_spec("tensorboard"):
-        callbacks.append(keras.callbacks.TensorBoard(cache_folder("tensorboard", keeper.folder.name), write_graph=False))
+    board = keras.callbacks.TensorBoard(cache_folder("tensorboard", keeper.folder.name), write_graph=False)
+    callbacks = [keras.callbacks.TerminateOnNaN(raise_error=True), keeper, board]
     # Variables that are made while TensorFlow traces the training step make it trace that step twice.
     x, y, *weights = train[0]
     predicted = model.predict_on_batch(x)
@@ -210,12 +205,12 @@ def _compute_key(model: keras.Model, fingerprints: dict[str, str], settings: lis
 class _Keeper(keras.callbacks.Callback):
     """Keeps history, best weights, watched predictions, and all that is needed to resume.
 
-    Keras' BackupAndRestore forgets dropout's random state, its ModelCheckpoint and EarlyStopping what was best before the stop.
+    Keras' BackupAndRestore forgets dropout's random state, its ModelCheckpoint what was best before the stop.
     """
 
-    def __init__(self, model, folder: Path, train: Batches, watch: dict, checkpoint: str, patience: int, progress: Progress):
+    def __init__(self, model, folder: Path, train: Batches, watch: dict, checkpoint: str, progress: Progress):
         super().__init__()
-        self.train, self.watch, self.checkpoint, self.patience, self.progress = train, watch, checkpoint, patience, progress
+        self.train, self.watch, self.checkpoint, self.progress = train, watch, checkpoint, progress
         self.folder, self.state, self.history = folder, folder / "state.npz", folder / "history.json"
         self.rows = json.loads(self.history.read_text()) if self.history.exists() else []
         if not self.rows:
@@ -255,8 +250,6 @@ class _Keeper(keras.callbacks.Callback):
         # A model's variables are more than its weights: dropout's random state is among them. History and state are one file,
         # which no kill can divide.
         self._save("state", *self.model.variables, *self.model.optimizer.variables, rows=json.dumps(self.rows))
-        if self.patience and epoch - self.best >= self.patience:
-            self.model.stop_training = True
 
     def on_train_end(self, logs=None):
         write_text(self.history, json.dumps(self.rows, indent=1))

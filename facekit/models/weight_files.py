@@ -42,12 +42,6 @@ def check_digest(path: Path, sha256: str | None = None) -> None:
         raise WeightsError(f"{path}: sha256 {received}", expected=expected, hint=_DAMAGED)
 
 
-def check_file(path: Path, sha256: str | None = None) -> None:
-    """Refuse what open_checked refuses; nothing is loaded."""
-    with open_checked(path, sha256):
-        pass
-
-
 @contextlib.contextmanager
 def open_checked(path: Path, sha256: str | None = None) -> Iterator[h5py.File]:
     """Open an HDF5 file, or the one inside a .keras file; a `with` block.

@@ -14,7 +14,7 @@ import pytest
 from facekit.errors import WeightsError
 from facekit.models import weight_files, weights
 from facekit.models.backbones import build, describe
-from facekit.models.weight_files import check_file
+from facekit.models.weight_files import open_checked
 from facekit.models.weights import describe_start, find_file, save_backbone
 from facekit.paths import hash_file
 
@@ -150,7 +150,7 @@ def test_digest_of_the_manifest_is_known(tmp_path):
     path = tmp_path / "mobilenet_1_0_224_notop.weights.h5"
     path.write_bytes(b"something else")
     with pytest.raises(WeightsError, match="expected 2685dbf7261b250c"):
-        weight_files.check_file(path)
+        weight_files.check_digest(path)
 
 
 # --- files that must not be loaded ----------------------------------------------------------------------
@@ -370,7 +370,8 @@ def test_broken_card_is_refused(runs, text):
 
 
 def test_keras_file_with_hostile_weights_is_refused(runs, tmp_path):
-    check_file(runs[1] / "model.keras")
+    with open_checked(runs[1] / "model.keras") as file:
+        assert "layers" in file
     with zipfile.ZipFile(runs[1] / "model.keras") as archive:
         archive.extractall(tmp_path / "inside")
     with h5py.File(tmp_path / "inside" / "model.weights.h5", "r+") as file:
@@ -378,15 +379,15 @@ def test_keras_file_with_hostile_weights_is_refused(runs, tmp_path):
     with zipfile.ZipFile(tmp_path / "hostile.keras", "w") as archive:
         for name in ("config.json", "metadata.json", "model.weights.h5"):
             archive.write(tmp_path / "inside" / name, name)
-    with pytest.raises(WeightsError, match="is a ExternalLink"):
-        check_file(tmp_path / "hostile.keras")
+    with pytest.raises(WeightsError, match="is a ExternalLink"), open_checked(tmp_path / "hostile.keras"):
+        pass
     with zipfile.ZipFile(tmp_path / "packed.keras", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("model.weights.h5", bytes(1 << 20))
-    with pytest.raises(WeightsError, match="model.weights.h5 is compressed"):
-        check_file(tmp_path / "packed.keras")
+    with pytest.raises(WeightsError, match="model.weights.h5 is compressed"), open_checked(tmp_path / "packed.keras"):
+        pass
     (tmp_path / "none.keras").write_bytes(b"no zip")
-    with pytest.raises(WeightsError, match="expected a .keras file"):
-        check_file(tmp_path / "none.keras")
+    with pytest.raises(WeightsError, match="expected a .keras file"), open_checked(tmp_path / "none.keras"):
+        pass
 
 
 # --- ImageNet -------------------------------------------------------------------------------------------
