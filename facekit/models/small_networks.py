@@ -20,21 +20,15 @@ from safetensors.numpy import load_file
 
 from facekit.errors import WeightsError
 
-# torch's storage classes: what each element is.
-_STORAGES = {"FloatStorage": "f4", "DoubleStorage": "f8", "HalfStorage": "f2", "LongStorage": "i8", "IntStorage": "i4"}
-
 
 def build_resnet18(input_tensor, include_top: bool = False, weights: None = None) -> keras.Model:
-    """Build ResNet18 without its top, laid out as torchvision's; arguments as in keras.applications.
+    """Build ResNet18 laid out as torchvision's, always without top and weights; called like those of keras.applications.
 
     A layer's name is its path in torchvision with `_` for `.`, so `layer4.0.conv1` is `layer4_0_conv1`.
 
     Source: He et al., Deep residual learning for image recognition, https://arxiv.org/abs/1512.03385.
     """
-    if include_top or weights is not None:
-        raise ValueError("ResNet18 is built without top and without weights")
-    x = _add_convolution(input_tensor, 64, 7, 2, "conv1")
-    x = layers.ReLU(name="relu")(_normalise(x, "bn1"))
+    x = layers.ReLU(name="relu")(_convolve(input_tensor, 64, 7, 2, "conv1", "bn1"))
     # Zeros stand in for PyTorch's minus infinity: nothing is below zero after the ReLU.
     x = layers.ZeroPadding2D(1, name="maxpool_pad")(x)
     x = layers.MaxPooling2D(3, 2, name="maxpool")(x)
@@ -46,26 +40,21 @@ def build_resnet18(input_tensor, include_top: bool = False, weights: None = None
 
 def _add_block(x, filters: int, stride: int, name: str):
     shortcut = x
-    x = _normalise(_add_convolution(x, filters, 3, stride, f"{name}_conv1"), f"{name}_bn1")
-    x = layers.ReLU(name=f"{name}_relu1")(x)
-    x = _normalise(_add_convolution(x, filters, 3, 1, f"{name}_conv2"), f"{name}_bn2")
+    x = layers.ReLU(name=f"{name}_relu1")(_convolve(x, filters, 3, stride, f"{name}_conv1", f"{name}_bn1"))
+    x = _convolve(x, filters, 3, 1, f"{name}_conv2", f"{name}_bn2")
     if stride != 1:
-        shortcut = _add_convolution(shortcut, filters, 1, stride, f"{name}_downsample_0")
-        shortcut = _normalise(shortcut, f"{name}_downsample_1")
+        shortcut = _convolve(shortcut, filters, 1, stride, f"{name}_downsample_0", f"{name}_downsample_1")
     x = layers.Add(name=f"{name}_add")([x, shortcut])
     return layers.ReLU(name=f"{name}_relu2")(x)
 
 
-def _add_convolution(x, filters: int, kernel: int, stride: int, name: str):
+def _convolve(x, filters: int, kernel: int, stride: int, name: str, norm: str):
     if kernel > 1:
         x = layers.ZeroPadding2D(kernel // 2, name=f"{name}_pad")(x)
     # A new initializer for each layer: one that is shared draws the same numbers again.
     initializer = keras.initializers.VarianceScaling(2.0, "fan_out", "untruncated_normal")
-    return layers.Conv2D(filters, kernel, stride, use_bias=False, kernel_initializer=initializer, name=name)(x)
-
-
-def _normalise(x, name: str):
-    return layers.BatchNormalization(momentum=0.9, epsilon=1e-5, name=name)(x)
+    x = layers.Conv2D(filters, kernel, stride, use_bias=False, kernel_initializer=initializer, name=name)(x)
+    return layers.BatchNormalization(epsilon=1e-5, name=norm)(x)
 
 
 def name_layers(state: dict[str, np.ndarray]) -> dict[str, list[np.ndarray]]:
@@ -99,46 +88,10 @@ def read_torch_file(path: Path) -> dict[str, np.ndarray]:
 
 def _read_zip(path: Path):
     with zipfile.ZipFile(path) as archive:
-        entries = {info.filename: info for info in archive.infolist()}
-        pickles = [name for name in entries if name.count("/") == 1 and name.endswith("/data.pkl")]
-        if len(pickles) != 1 or any(info.compress_type != zipfile.ZIP_STORED for info in entries.values()):
+        pickles = [name for name in archive.namelist() if name.count("/") == 1 and name.endswith("/data.pkl")]
+        if len(pickles) != 1 or any(info.compress_type != zipfile.ZIP_STORED for info in archive.infolist()):
             raise pickle.UnpicklingError("not as torch.save writes it")
-        folder = pickles[0].removesuffix("data.pkl")
-
-        @cache
-        def find_storage(key, dtype, count):
-            values = np.frombuffer(archive.read(f"{folder}data/{key}"), dtype.newbyteorder("<"))
-            if len(values) != count:
-                raise pickle.UnpicklingError(f"storage {key} holds {len(values)} numbers, not {count}")
-            return values
-
-        return _TensorUnpickler(io.BytesIO(archive.read(pickles[0])), find_storage).load()
-
-
-class _TensorUnpickler(pickle.Unpickler):
-    """Knows tensors, storages and ordered dictionaries, and no other name."""
-
-    def __init__(self, file, find_storage):
-        super().__init__(file)
-        self._find_storage = find_storage
-
-    def find_class(self, module, name):
-        if module in ("torch", "torch.storage") and name in _STORAGES:
-            return np.dtype(_STORAGES[name])
-        known = {
-            ("collections", "OrderedDict"): OrderedDict,
-            ("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor,
-            ("torch._utils", "_rebuild_parameter"): lambda data, *_: data,
-        }
-        if (module, name) not in known:
-            raise pickle.UnpicklingError(f"it names {module}.{name}")
-        return known[module, name]
-
-    def persistent_load(self, pid):
-        kind, dtype, key, _, count, *_ = pid
-        if kind != "storage" or not isinstance(dtype, np.dtype):
-            raise pickle.UnpicklingError(f"it names a stored {kind!r}")
-        return self._find_storage(str(key), dtype, int(count))
+        return _TensorUnpickler(archive, pickles[0]).load()
 
 
 def _rebuild_tensor(storage, offset, size, stride, *_):
@@ -151,3 +104,30 @@ def _rebuild_tensor(storage, offset, size, stride, *_):
     if offset < 0 or min(size, default=0) < 0 or end > len(storage):
         raise pickle.UnpicklingError(f"a tensor of size {tuple(size)} in a storage of {len(storage)}")
     return storage[offset:end].reshape(size)
+
+
+_STORAGES = {"FloatStorage": "<f4", "DoubleStorage": "<f8", "HalfStorage": "<f2", "LongStorage": "<i8", "IntStorage": "<i4"}
+_KNOWN = {
+    ("collections", "OrderedDict"): OrderedDict,
+    ("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor,
+    ("torch._utils", "_rebuild_parameter"): lambda data, *_: data,
+} | {("torch", name): np.dtype(code) for name, code in _STORAGES.items()}
+
+
+class _TensorUnpickler(pickle.Unpickler):
+    """Knows tensors, storages and ordered dictionaries, and no other name."""
+
+    def __init__(self, archive: zipfile.ZipFile, name: str):
+        super().__init__(io.BytesIO(archive.read(name)))
+        self._read = cache(lambda key: archive.read(f"{name.removesuffix('data.pkl')}data/{key}"))
+
+    def find_class(self, module, name):
+        if (module, name) not in _KNOWN:
+            raise pickle.UnpicklingError(f"it names {module}.{name}")
+        return _KNOWN[module, name]
+
+    def persistent_load(self, pid):
+        kind, dtype, key, *_ = pid
+        if kind != "storage" or not isinstance(dtype, np.dtype):
+            raise pickle.UnpicklingError(f"it names a stored {kind!r}")
+        return np.frombuffer(self._read(key), dtype)
