@@ -18,8 +18,6 @@ from facekit.models.weight_files import number_names
 from facekit.paths import hash_file
 
 PREFIX = "preprocess_"  # of the names of the preprocessing's layers
-# Keras' own 0.99 lags behind where an epoch has few steps.
-BATCHNORM_MOMENTUM = 0.9
 _MEANS, _DEVIATIONS = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, RGB in 0..1
 
 
@@ -110,7 +108,7 @@ def build(
     model = keras.Model(images, network.output, name=f"backbone_{name.lower()}")
     for layer in model.layers:
         if isinstance(layer, layers.BatchNormalization):
-            layer.momentum = BATCHNORM_MOMENTUM
+            layer.momentum = 0.9  # Keras' own 0.99 lags behind where an epoch has few steps
     weights_files.load_weights(model, name, weights, imagenet=_name_imagenet(name, size, alpha), alpha=alpha)
     _freeze_layers(model, name, frozen_layers, frozen_batchnorm)
     return model

@@ -67,24 +67,23 @@ def open_checked(path: Path, sha256: str | None = None) -> Iterator[h5py.File]:
         raise WeightsError(f"{path}: cannot be read ({error})", expected=expected, hint=_DAMAGED) from error
 
 
-def _find_fault(file: h5py.File) -> str | None:
-    groups, seen = [("", file, 0)], set()
-    while groups:
-        prefix, group, depth = groups.pop()
+def _find_fault(file: h5py.File) -> str:
+    groups, seen = [file], set()
+    for group in groups:  # which grows by those within
         for key in group:
-            name, link = prefix + key, group.get(key, getlink=True)
+            name, link = f"{group.name}/{key}".lstrip("/"), group.get(key, getlink=True)
             if not isinstance(link, h5py.HardLink):
                 return f"{name!r} is a {type(link).__name__}"
             item = group[key]
             address = h5py.h5o.get_info(item.id).addr
-            if depth == _DEEPEST or address in seen:
-                return f"{name!r} is {'nested too deep' if depth == _DEEPEST else 'reached twice'}"
+            if name.count("/") == _DEEPEST or address in seen:
+                return f"{name!r} is {'reached twice' if address in seen else 'nested too deep'}"
             seen.add(address)
             if isinstance(item, h5py.Group):
-                groups.append((f"{name}/", item, depth + 1))
+                groups.append(item)
             elif item.external or item.is_virtual:
                 return f"{name!r} is {'an external' if item.external else 'a virtual'} dataset"
-    return None
+    return ""
 
 
 def number_names(names) -> dict[str, str]:
@@ -132,13 +131,11 @@ def take_layers(path: Path, found: dict, shapes: dict, *, inside: bool = False) 
     names, missing = list(shapes), [name for name in shapes if name not in found]
     further = [] if inside else [name for name in found if name not in shapes]
     first = names[: len(names) - len(missing)]
-    if further or (missing and (inside or not first)):
+    if further or (missing and (inside or not first or missing[0] in first)):
         what = f"none for {len(missing)} layers" if missing else f"{len(further)} unknown layers"
         received = f"{path}: weights of another network, with {what}, such as {(missing or further)[0]!r}"
-        raise WeightsError(received, expected=f"{len(shapes)} layers from {names[0]!r} on")
-    if missing and missing[0] in first:
-        expected = "all layers of the network, or its first ones without a gap"
-        raise WeightsError(f"{path}: no weights of layer {missing[0]!r}, but of later ones", expected=expected)
+        expected = f"{len(names)} layers from {names[0]!r} on, or the first of them without a gap"
+        raise WeightsError(received, expected=expected)
     for name in first:
         if (received := [tuple(item.shape) for item in found[name]]) != shapes[name]:
             text, wanted = (", ".join("x".join(map(str, shape)) for shape in each) for each in (received, shapes[name]))
@@ -158,14 +155,10 @@ def _find_layers(path: Path, file: h5py.File) -> dict[str, list[h5py.Dataset]]:
         groups = {os.fsdecode(name): file[name] for name in file.attrs["layer_names"]}
         found = {name: [group[weight] for weight in group.attrs["weight_names"]] for name, group in groups.items()}
         return {name: items for name, items in found.items() if items}
-    if "layers" not in file:
-        raise WeightsError(f"{path}: no group 'layers'", expected="a .weights.h5 file as Keras 3 writes it")
     found = {}
     for key, group in file["layers"].items():
         if len(variables := group.get("vars", {})):
             if "name" not in variables.attrs:
-                raise WeightsError(
-                    f"{path}: {key!r} without a layer name", expected="a .weights.h5 file of Keras 3.15 or later"
-                )
+                raise WeightsError(f"{path}: {key!r} without a layer name", expected="a file of Keras 3.15 or later")
             found[str(variables.attrs["name"])] = [variables[str(position)] for position in range(len(variables))]
     return found

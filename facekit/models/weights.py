@@ -141,8 +141,8 @@ def _read_run(path: Path, model: keras.Model, name: str, alpha: float) -> dict[s
 def _list_steps(config: dict) -> list[list]:
     """Return what a model's preprocessing layers do, from its configuration: class and numbers."""
     steps = [item for item in config["layers"] if str(item["config"]["name"]).startswith("preprocess_")]
-    values = [[item["config"].get(key) for key in ("scale", "offset", "mean", "variance")] for item in steps]
-    return [[item["class_name"], *(each for each in row if each is not None)] for item, row in zip(steps, values, strict=True)]
+    numbers = [[item["config"].get(key) for key in ("scale", "offset", "mean", "variance")] for item in steps]
+    return [[item["class_name"], *(n for n in row if n is not None)] for item, row in zip(steps, numbers, strict=True)]
 
 
 def save_backbone(model: keras.Model, folder: Path, text: str, **card) -> None:
@@ -171,7 +171,6 @@ def save_backbone(model: keras.Model, folder: Path, text: str, **card) -> None:
             source.visititems(copy)
     part.replace(path)
     known = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-    steps = _list_steps(json.loads(model.to_json())["config"])
-    known |= {"holds": "backbone", "sha256": hash_file(path), "preprocessing": steps} | card
+    known |= {"holds": "backbone", "sha256": hash_file(path), "preprocessing": _list_steps(model.get_config())} | card
     write_text(file, json.dumps(known, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
     write_text(folder / "README.md", text)
