@@ -1,8 +1,4 @@
-"""A look inside a network: its first filters, its feature maps, and what drove a prediction (Grad-CAM).
-
-The traps this prevents: a Grad-CAM of probabilities, which fades to nothing where the network is sure (a softmax near 1 has no
-gradient), and one that is stretched to 0..1 although nothing in the image supports the class.
-"""
+"""A look inside a network: its first filters, its feature maps, and what drove a prediction (Grad-CAM)."""
 
 import cv2
 import keras
@@ -32,7 +28,8 @@ def read_activations(model: keras.Model, images: np.ndarray, layers: list[str]) 
 def compute(model: keras.Model, images: np.ndarray, index=None, output: str = "", layer: str = "") -> np.ndarray:
     """Compute which places of each image drove an output (Grad-CAM).
 
-    The gradient is taken of the output's value before its sigmoid or softmax. For a single sigmoid, class 1 is yes, class 0 no.
+    The gradient is taken of the output's value before its sigmoid or softmax: a softmax near 1 has none. For a single sigmoid,
+    class 1 is yes, class 0 no.
 
     Args:
         model: any flat model that takes images alone.

@@ -1,8 +1,7 @@
 """ResNet18, which keras.applications does not have, and its published PyTorch weights, read without PyTorch.
 
-The traps this prevents: a ResNet18 that looks right and computes something else (Keras' padding "same" shifts strided
-convolutions by one pixel, and its BatchNormalization has another epsilon), and a .pth file, which is a pickle, whose loading
-runs any function that it names: this unpickler knows tensors, storages and ordered dictionaries alone.
+Keras' padding "same" would shift strided convolutions by one pixel, and its BatchNormalization has another epsilon. A .pth file
+is a pickle, whose loading runs any function that it names: this unpickler knows tensors, storages, ordered dictionaries alone.
 """
 
 import io
@@ -115,7 +114,7 @@ _KNOWN = {
 
 
 class _TensorUnpickler(pickle.Unpickler):
-    """Knows tensors, storages and ordered dictionaries, and no other name."""
+    """Refuses every name that is not in _KNOWN."""
 
     def __init__(self, archive: zipfile.ZipFile, name: str):
         super().__init__(io.BytesIO(archive.read(name)))

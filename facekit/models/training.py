@@ -1,7 +1,6 @@
 """Training that is remembered, that a kill only delays, and whose epoch validation chooses.
 
-The traps this prevents: a model chosen on the test set (only validation is looked at; predictions of watched batches are stored
-without labels, for a look after the choice), and a cached result although something that it depends on has changed.
+Predictions of watched batches, such as the test set's, are stored without labels, for a look after the choice.
 """
 
 import gc
@@ -52,12 +51,12 @@ def set_up(*, seed: int, gpu_memory_mb: int = 0, mixed_precision: bool = False) 
     return f"{len(gpus)} gpu" if gpus else "cpu"
 
 
-def adamw(learning_rate: float, epochs: int, train: Batches, weight_decay: float = 0.01) -> keras.optimizers.AdamW:
+def adamw(learning_rate: float, epochs: int, train: Batches) -> keras.optimizers.AdamW:
     """Return AdamW whose learning rate rises to its peak over a twentieth of all steps and then falls to 0 along a cosine."""
     total, warmup = epochs * len(train), max(1, epochs * len(train) // 20)
     steps = {"decay_steps": max(1, total - warmup), "warmup_steps": warmup}
     schedule = keras.optimizers.schedules.CosineDecay(0.0, warmup_target=learning_rate, **steps)
-    return keras.optimizers.AdamW(schedule, weight_decay=weight_decay)
+    return keras.optimizers.AdamW(schedule, weight_decay=0.01)
 
 
 @dataclass(frozen=True)
@@ -80,11 +79,9 @@ class Fit:
         """Predict rows; see training.predict."""
         return predict(self.model, batches, flips=flips)
 
-    def watched(self, name: str):
-        """Return the predictions of watched batches after every epoch, (epochs, n, outputs), or a dict of them by output."""
-        files = [np.load(self.folder / f"{name}-{epoch:03d}.npz") for epoch in range(len(self.history))]
-        stacked = {output: np.stack([file[output] for file in files]) for output in files[0]}
-        return stacked if len(stacked) > 1 else next(iter(stacked.values()))
+    def watched(self, name: str) -> np.ndarray:
+        """Return the predictions of watched batches after every epoch, (epochs, n, outputs)."""
+        return np.stack([np.load(self.folder / f"{name}-{epoch:03d}.npz")["output"] for epoch in range(len(self.history))])
 
 
 def fit(
@@ -110,7 +107,7 @@ def fit(
         epochs: passes over the training rows, at most.
         checkpoint: the epoch whose weights are kept: the `last`, which suits a learning rate that falls to 0, or the one with
             the best value of a column of the history, such as `val_loss` (`val_accuracy`: the mean of all outputs').
-        watch: batches whose predictions are stored after every epoch, for Fit.watched.
+        watch: batches whose predictions are stored after every epoch, for Fit.watched; of a model with one output.
 
     Raises:
         ParameterError: no such column.
@@ -243,8 +240,7 @@ class _Keeper(keras.callbacks.Callback):
         seconds = time.monotonic() - self.started
         self.rows.append({"epoch": epoch + 1, **{name: float(value) for name, value in logs.items()}, "seconds": seconds})
         for name, batches in self.watch.items():
-            values = predict(self.model, batches)
-            self._save(f"{name}-{epoch:03d}", **(values if isinstance(values, dict) else {"output": values}))
+            self._save(f"{name}-{epoch:03d}", output=predict(self.model, batches))
         if self.best == epoch:
             self._save("best", *self.model.weights)
         # A model's variables are more than its weights: dropout's random state is among them. History and state are one file,

@@ -1,7 +1,7 @@
 """Weights files, checked before anything is loaded, and read layer by layer.
 
-The trap this prevents: a file that makes its reader open other files (links, external and virtual datasets), recurse without
-end, or ask for more memory than the network has.
+A hostile one could make its reader open other files (links, external and virtual datasets), recurse without end, or take more
+memory than the network needs.
 """
 
 import contextlib
@@ -44,11 +44,7 @@ def check_digest(path: Path, sha256: str | None = None) -> None:
 
 @contextlib.contextmanager
 def open_checked(path: Path, sha256: str | None = None) -> Iterator[h5py.File]:
-    """Open an HDF5 file, or the one inside a .keras file; a `with` block.
-
-    Raises:
-        WeightsError: damaged, not the file of `sha256`, or able to make its reader open anything else or recurse without end.
-    """
+    """Open an HDF5 file, or the one inside a .keras file; WeightsError where it is damaged, hostile or not of `sha256`."""
     check_digest(path, sha256)
     whole, source = path.suffix == ".keras", path
     try:

@@ -1,7 +1,4 @@
-"""Weights of a backbone: found, and put into it all or nothing; a run's backbone for others to start from.
-
-The trap this prevents: weights of another network, width or preprocessing.
-"""
+"""Weights of a backbone: found, and put into it all or nothing; a run's backbone for others to start from."""
 
 import json
 import os
@@ -14,7 +11,7 @@ import h5py
 import keras
 import numpy as np
 
-from facekit.data.manifests import read_manifest
+from facekit.data.manifests import FixedFile, read_manifest
 from facekit.errors import WeightsError
 from facekit.models.small_networks import name_layers, read_torch_file
 from facekit.models.weight_files import UNREADABLE, check_digest, list_shapes, open_checked, read_weights, take_layers
@@ -24,22 +21,21 @@ SAMPLE_FILE = Path(__file__).with_name("mobilenet_0.25_synthetic.weights.h5")
 BACKBONE_NAME, MODEL_NAME, CARD_NAME = "backbone.weights.h5", "model.keras", "card.json"
 
 
-def load_weights(model: keras.Model, name: str, source: str, *, imagenet: str = "", alpha: float = 1.0) -> None:
+def load_weights(model: keras.Model, name: str, source: str, alpha: float = 1.0) -> None:
     """Load weights into a backbone of backbones.build.
 
     The input size may differ from the one that the weights were trained at; network, width and, for another run's weights, the
-    preprocessing must be the same.
+    preprocessing must be the same. Layers that a file leaves out at the network's end keep their random weights.
 
     Args:
         model, name, alpha: the backbone, its row of backbones.BACKBONES, and MobileNet's width.
         source: `none` (random), `imagenet`, `sample` (the small MobileNet in this repository), `run:PROFILE/TASK`, or a
-            file: .weights.h5, for ResNet18 also .pth and .safetensors.
-        imagenet: file name of its ImageNet weights.
+            file: .h5, for ResNet18 also .pth and .safetensors.
 
     Raises:
         WeightsError: missing (with where to get it), damaged, not to be trusted, or not of this network.
     """
-    path = _download_imagenet(name, imagenet) if source == "imagenet" else find_file(source)
+    path = _download_imagenet(model, name, alpha) if source == "imagenet" else find_file(source)
     if path is None:
         return
     shapes = list_shapes(model.layers)
@@ -61,6 +57,13 @@ def load_weights(model: keras.Model, name: str, source: str, *, imagenet: str = 
             layer.set_weights(arrays[layer.name])
 
 
+def describe(model: keras.Model, name: str, source: str, alpha: float) -> dict:
+    """Describe a network's initial weights for the record; arguments as in load_weights."""
+    path = _list_imagenet(model, name, alpha)[1] if source == "imagenet" else find_file(source)
+    digest = hash_file(path) if path and path.is_file() else None
+    return {"source": source, "sha256": digest} | describe_start(model, name)
+
+
 def describe_start(model: keras.Model, name: str) -> dict:
     """Describe weights from a file that covers a network's first layers, for the record; {} where no layer was left out.
 
@@ -78,12 +81,10 @@ def describe_start(model: keras.Model, name: str) -> dict:
     return {"random": random, "start": f"{name}, {old} from the file, {new} new"}
 
 
-def find_file(source: str, imagenet: str = "") -> Path | None:
-    """Return the file that `source` stands for (see load_weights); None for `none`."""
+def find_file(source: str) -> Path | None:
+    """Return the file that `source` stands for (see load_weights), but for `imagenet`; None for `none`."""
     if source == "none":
         return None
-    if source == "imagenet":
-        return Path(os.environ.get("KERAS_HOME") or "~/.keras").expanduser() / "models" / imagenet
     if source.startswith("run:"):
         if not (match := re.fullmatch(r"run:([a-z0-9-]+)/([a-z0-9-]+)", source)):
             raise WeightsError(f"weights {source!r}", expected="run:PROFILE/TASK, such as run:laptop/celeba")
@@ -101,21 +102,30 @@ def find_file(source: str, imagenet: str = "") -> Path | None:
     return path
 
 
-def _download_imagenet(name: str, file: str) -> Path:
-    if not file:
+def _list_imagenet(model: keras.Model, name: str, alpha: float) -> tuple[FixedFile, Path]:
+    """Return the manifest's file of a network's ImageNet weights, and the place at which Keras keeps that of this width."""
+    size, width = model.input_shape[1:3], {0.25: "2_5", 0.5: "5_0", 0.75: "7_5", 1.0: "1_0"}.get(alpha)
+    if width is None:
         raise WeightsError(f"imagenet weights of {name} in this width", expected="alpha 0.25, 0.5, 0.75 or 1.0")
-    # The manifest lists one file a network; MobileNet's other widths and sizes are in the same folder.
-    listed = next(entry for entry in read_manifest("weights").files if entry.network == name and entry.url)
-    known = (listed.sha256 or listed.md5) if listed.path == file else None
-    url, path = listed.url.replace(listed.path, file), find_file("imagenet", file)
+    listed = next(file for file in read_manifest("weights").files if file.network == name and file.url)
+    # The manifest lists one MobileNet; those of other widths and sizes are in the same folder.
+    trained = size[0] if size[0] == size[1] and size[0] in (128, 160, 192, 224) else 224
+    file = listed.path.replace("mobilenet_1_0_224", f"mobilenet_{width}_{trained}")
+    return listed, Path(os.environ.get("KERAS_HOME") or "~/.keras").expanduser() / "models" / file
+
+
+def _download_imagenet(model: keras.Model, name: str, alpha: float) -> Path:
+    listed, path = _list_imagenet(model, name, alpha)
+    known = (listed.sha256 or listed.md5) if listed.path == path.name else None
+    url, folder = listed.url.replace(listed.path, path.name), path.parent
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)  # or Keras would take /tmp
-        return Path(keras.utils.get_file(file, url, cache_dir=path.parent.parent, cache_subdir="models", file_hash=known))
+        folder.mkdir(parents=True, exist_ok=True)  # or Keras would take /tmp
+        return Path(keras.utils.get_file(path.name, url, cache_dir=folder.parent, cache_subdir="models", file_hash=known))
     # Each kind of network trouble has its own exception; Keras raises a bare one.
     except Exception as error:
         digest = f" ({'sha256' if listed.sha256 else 'md5'} {known})" if known else ""
         received = f"imagenet weights of {name}: cannot download {url} ({error})"
-        raise WeightsError(received, hint=f"get {file}{digest} on another machine and put it at {path}") from error
+        raise WeightsError(received, hint=f"get {path.name}{digest} on another machine and put it at {path}") from error
 
 
 def _read_run(path: Path, model: keras.Model, name: str, alpha: float) -> dict[str, list[np.ndarray]]:

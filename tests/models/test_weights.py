@@ -268,7 +268,7 @@ def test_hostile_or_wrong_file_is_refused_before_anything_changes(untouched, sav
         change(file, other)
     before = untouched.get_weights()
     with pytest.raises(WeightsError, match=message):
-        weights.load_weights(untouched, "MobileNet", str(saved), alpha=0.25)
+        weights.load_weights(untouched, "MobileNet", str(saved), 0.25)
     assert all(np.array_equal(a, b) for a, b in zip(before, untouched.get_weights(), strict=True))
 
 
