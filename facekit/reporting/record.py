@@ -183,8 +183,7 @@ class Run(Record):
         Args:
             model: takes RGB 0..255; it is saved without optimizer and losses.
             card: what one must know to use it: `classes` (in the order of its outputs) or `heads` ({head: classes}),
-                `thresholds` ({head: numbers}), `flips` (predictions are averaged with those of mirrored images), `averaged`
-                (names of models whose predictions are averaged with its own), `cascade` ({"then": name, "threshold": t}).
+                `thresholds` ({head: numbers}), `cascade` ({"then": name, "threshold": t}).
         """
         import keras
 
