@@ -113,6 +113,39 @@ def test_a_gap_is_refused(saved, missing, message):
         build_narrow(saved)
 
 
+def write_older_layout(path, model):
+    """Write weights as the files of keras.applications hold them."""
+    from keras.src.legacy.saving.legacy_h5_format import save_weights_to_hdf5_group
+
+    with h5py.File(path, "w") as file:
+        save_weights_to_hdf5_group(file, model)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("layer_names", ["conv1", "conv_dw_1"], "none for 52 layers, such as 'conv1_bn'"),
+        ("layer_names", ["conv1", "nowhere"], "cannot be read .*nowhere"),
+        ("layer_names", ["/"], "cannot be read"),
+        ("layer_names", 5, "cannot be read"),
+        ("weight_names", ["conv1"], "cannot be read"),
+        ("weight_names", ["/conv1_bn/conv1_bn/beta"], "layer 'conv1' has weights of shape 8; expected 3x3x3x8"),
+        ("weight_names", ["conv1/kernel"] * 1000, "layer 'conv1' has weights of shape 3x3x3x8, 3x3x3x8, .*; expected 3x3x3x8;"),
+    ],
+)
+def test_the_layout_of_keras_applications_is_read_by_layers_names(narrow, tmp_path, name, value, message):
+    path = write_older_layout(tmp_path / "older.h5", narrow)
+    assert is_same(build_narrow(path), narrow)
+    with h5py.File(path, "r+") as file:
+        file.attrs["layer_names"] = [each.encode() for each in file.attrs["layer_names"]][:8]
+    assert "conv1 to conv_dw_1_bn from" in describe_start(build_narrow(path), "MobileNet")["start"]
+    with h5py.File(path, "r+") as file:
+        (file if name == "layer_names" else file["conv1"]).attrs[name] = value
+    with pytest.raises(WeightsError, match=message):
+        build_narrow(path)
+
+
 def test_first_layers_of_resnet50_are_recorded(shared):
     path = shared / "weights" / "resnet50_conv1_to_conv4_notop.h5"
     model = build("ResNet50", (32, 32), weights=str(path))
@@ -424,12 +457,9 @@ class Server(http.server.SimpleHTTPRequestHandler):
 @pytest.fixture
 def imagenet(narrow, tmp_path, monkeypatch):
     """A server with MobileNet's ImageNet file in the layout of keras.applications, and an empty KERAS_HOME."""
-    from keras.src.legacy.saving.legacy_h5_format import save_weights_to_hdf5_group
-
     path = tmp_path / "served" / "mobilenet_2_5_224_tf_no_top.h5"
     path.parent.mkdir()
-    with h5py.File(path, "w") as file:
-        save_weights_to_hdf5_group(file, narrow)
+    write_older_layout(path, narrow)
     handler = type("Handler", (Server,), {"directory": str(path.parent)})
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), lambda *a, **k: handler(*a, directory=str(path.parent), **k))
     threading.Thread(target=server.serve_forever, daemon=True).start()
