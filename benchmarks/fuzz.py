@@ -140,7 +140,7 @@ class Tables:
 
 def list_others(folder: Path) -> list[tuple[str, bytes, Callable[[Path], object]]]:
     """Return files of facekit's own kinds: name, content, and what reads them."""
-    from facekit.models import backbones, saved, small_networks, weight_files
+    from facekit.models import backbones, saved, weight_files
     from facekit.reporting import claims, parameters, schema, site
 
     root = project_root()
@@ -189,7 +189,7 @@ def list_others(folder: Path) -> list[tuple[str, bytes, Callable[[Path], object]
         ("manifest.yaml", (root / "data_manifests" / "celeba.yaml").read_bytes(), read_manifest),
         ("card.json", json.dumps(card).encode(), read_card),
         ("weights.h5", weights.read_bytes(), lambda path: weight_files.read_weights(path, shapes)),
-        ("weights.pth", weights.read_bytes()[:4000], small_networks.read_torch_file),
+        ("weights.pth", weights.read_bytes()[:4000], weight_files.read_torch_file),
     ]
 
 

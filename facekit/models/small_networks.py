@@ -1,23 +1,10 @@
-"""ResNet18, which keras.applications does not have, and its published PyTorch weights, read without PyTorch.
+"""ResNet18, which keras.applications does not have, laid out as torchvision's.
 
-Keras' padding "same" would shift strided convolutions by one pixel, and its BatchNormalization has another epsilon. A .pth file
-is a pickle, whose loading runs any function that it names: this unpickler knows tensors, storages, ordered dictionaries alone.
+Keras' padding "same" would shift strided convolutions by one pixel, and its BatchNormalization has another epsilon.
 """
 
-import io
-import math
-import pickle
-import zipfile
-from collections import OrderedDict
-from functools import cache
-from pathlib import Path
-
 import keras
-import numpy as np
 from keras import layers
-from safetensors.numpy import load_file
-
-from facekit.errors import WeightsError
 
 
 def build_resnet18(input_tensor, include_top: bool = False, weights: None = None) -> keras.Model:
@@ -54,79 +41,3 @@ def _convolve(x, filters: int, kernel: int, stride: int, name: str, norm: str):
     initializer = keras.initializers.VarianceScaling(2.0, "fan_out", "untruncated_normal")
     x = layers.Conv2D(filters, kernel, stride, use_bias=False, kernel_initializer=initializer, name=name)(x)
     return layers.BatchNormalization(epsilon=1e-5, name=norm)(x)
-
-
-def name_layers(state: dict[str, np.ndarray]) -> dict[str, list[np.ndarray]]:
-    """Turn torchvision's parameters (name -> array) into layer name -> arrays in Keras' order of weights and axes."""
-    found = {}
-    for key, array in state.items():
-        layer, _, part = key.rpartition(".")
-        if layer != "fc" and part != "num_batches_tracked":
-            # PyTorch's axes of a convolution: output, input, height, width.
-            found.setdefault(layer.replace(".", "_"), {})[part] = array.transpose(2, 3, 1, 0) if array.ndim == 4 else array
-    order = ("weight", "bias", "running_mean", "running_var")
-    return {name: [*(parts.pop(part) for part in order if part in parts), *parts.values()] for name, parts in found.items()}
-
-
-def read_torch_file(path: Path) -> dict[str, np.ndarray]:
-    """Read parameter name -> array from a .pth file (as PyTorch 1.6 or later saves it) or a .safetensors file.
-
-    Raises:
-        WeightsError: damaged, or it names anything but tensors.
-    """
-    expected = "a state dictionary of tensors and nothing else, saved by PyTorch 1.6 or later"
-    try:
-        state = load_file(path) if path.suffix == ".safetensors" else _read_zip(path)
-    # A broken pickle can raise nearly anything; none of it is worth a traceback.
-    except Exception as error:
-        raise WeightsError(f"{path}: {error}", expected=expected) from error
-    if not isinstance(state, dict) or not all(isinstance(value, np.ndarray) for value in state.values()):
-        raise WeightsError(f"{path}: {type(state).__name__}", expected=expected)
-    return dict(state)
-
-
-def _read_zip(path: Path):
-    with zipfile.ZipFile(path) as archive:
-        pickles = [name for name in archive.namelist() if name.count("/") == 1 and name.endswith("/data.pkl")]
-        if len(pickles) != 1 or any(info.compress_type != zipfile.ZIP_STORED for info in archive.infolist()):
-            raise pickle.UnpicklingError("not as torch.save writes it")
-        return _TensorUnpickler(archive, pickles[0]).load()
-
-
-def _rebuild_tensor(storage, offset, size, stride, *_):
-    """Stand in for torch's function of this name: a contiguous view of a storage, or nothing."""
-    contiguous = tuple(math.prod(size[axis + 1 :]) for axis in range(len(size)))
-    # PyTorch keeps any stride for an axis of length 1.
-    if any(a != b for a, b, length in zip(stride, contiguous, size, strict=True) if length > 1):
-        raise pickle.UnpicklingError(f"a tensor of size {tuple(size)} with strides {tuple(stride)}")
-    end = offset + math.prod(size)
-    if offset < 0 or min(size, default=0) < 0 or end > len(storage):
-        raise pickle.UnpicklingError(f"a tensor of size {tuple(size)} in a storage of {len(storage)}")
-    return storage[offset:end].reshape(size)
-
-
-_STORAGES = {"FloatStorage": "<f4", "DoubleStorage": "<f8", "HalfStorage": "<f2", "LongStorage": "<i8", "IntStorage": "<i4"}
-_KNOWN = {
-    ("collections", "OrderedDict"): OrderedDict,
-    ("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor,
-    ("torch._utils", "_rebuild_parameter"): lambda data, *_: data,
-} | {("torch", name): np.dtype(code) for name, code in _STORAGES.items()}
-
-
-class _TensorUnpickler(pickle.Unpickler):
-    """Refuses every name that is not in _KNOWN."""
-
-    def __init__(self, archive: zipfile.ZipFile, name: str):
-        super().__init__(io.BytesIO(archive.read(name)))
-        self._read = cache(lambda key: archive.read(f"{name.removesuffix('data.pkl')}data/{key}"))
-
-    def find_class(self, module, name):
-        if (module, name) not in _KNOWN:
-            raise pickle.UnpicklingError(f"it names {module}.{name}")
-        return _KNOWN[module, name]
-
-    def persistent_load(self, pid):
-        kind, dtype, key, *_ = pid
-        if kind != "storage" or not isinstance(dtype, np.dtype):
-            raise pickle.UnpicklingError(f"it names a stored {kind!r}")
-        return np.frombuffer(self._read(key), dtype)

@@ -1,25 +1,31 @@
 """Weights files, checked before anything is loaded, and read layer by layer.
 
 A hostile one could make its reader open other files (links, external and virtual datasets), recurse without end, or take more
-memory than the network needs.
+memory than the network needs. A .pth file is a pickle, whose loading runs any function that it names: the unpickler here knows
+tensors, storages and ordered dictionaries alone.
 """
 
 import contextlib
 import io
+import math
 import os
+import pickle
 import re
 import zipfile
-from collections import defaultdict
+from collections import OrderedDict, defaultdict
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import h5py
 import numpy as np
+from safetensors.numpy import load_file
 
 from facekit.data.manifests import read_manifest
 from facekit.errors import WeightsError
 from facekit.paths import hash_file
 
+TORCH = (".pth", ".pt", ".safetensors")  # suffixes of PyTorch's files
 _DAMAGED = "damaged or another file: get it again"
 _DEEPEST = 12  # groups in groups; Keras' files have six
 # Names that Keras counts up over a whole session, so that the same network is called otherwise the second time.
@@ -105,25 +111,28 @@ def list_shapes(layers) -> dict[str, list[tuple]]:
 
 
 def read_weights(path: Path, shapes: dict, *, sha256: str | None = None, inside: bool = False) -> dict[str, list[np.ndarray]]:
-    """Read a network's weights from a file of Keras 3 or keras.applications; see open_checked and take_layers."""
+    """Read layer name -> float32 arrays, of all layers of a network or of its first ones.
+
+    Args:
+        path: file of Keras 3 (.weights.h5 or .keras), keras.applications (.h5) or PyTorch.
+        shapes: layer name -> shapes of its weights, of list_shapes.
+        sha256: of the file, where it is known.
+        inside: the network is a part of a larger one in the file, and all of it is there.
+
+    Raises:
+        WeightsError: damaged, hostile, of another network or another width, with a gap, or with numbers that are not finite.
+    """
+    if path.suffix in TORCH:
+        check_digest(path, sha256)
+        return _take_layers(path, _name_layers(read_torch_file(path)), shapes)
     with open_checked(path, sha256) as file:
         found = _find_layers(path, file)
         fresh = number_names(found)
-        return take_layers(path, {fresh[name]: items for name, items in found.items()}, shapes, inside=inside)
+        return _take_layers(path, {fresh[name]: items for name, items in found.items()}, shapes, inside=inside)
 
 
-def take_layers(path: Path, found: dict, shapes: dict, *, inside: bool = False) -> dict[str, list[np.ndarray]]:
-    """Return layer name -> float32 arrays, of all layers of a network or of its first ones.
-
-    Args:
-        path: for messages.
-        found: layer name -> arrays or HDF5 datasets; names, shapes and types are compared before the first number is read.
-        shapes: layer name -> shapes of its weights, of list_shapes.
-        inside: the network is a part of what was found, and all of it is there.
-
-    Raises:
-        WeightsError: another network or another width, a gap, or numbers that are not finite.
-    """
+def _take_layers(path: Path, found: dict, shapes: dict, *, inside: bool = False) -> dict[str, list[np.ndarray]]:
+    """Compare names, shapes and types with those of the network, before the first number of the datasets in `found` is read."""
     names, missing = list(shapes), [name for name in shapes if name not in found]
     further = [] if inside else [name for name in found if name not in shapes]
     first = names[: len(names) - len(missing)]
@@ -158,3 +167,79 @@ def _find_layers(path: Path, file: h5py.File) -> dict[str, list[h5py.Dataset]]:
                 raise WeightsError(f"{path}: {key!r} without a layer name", expected="a file of Keras 3.15 or later")
             found[str(variables.attrs["name"])] = [variables[str(position)] for position in range(len(variables))]
     return found
+
+
+def _name_layers(state: dict[str, np.ndarray]) -> dict[str, list[np.ndarray]]:
+    """Turn torchvision's parameters (name -> array) into layer name -> arrays in Keras' order of weights and axes."""
+    found = {}
+    for key, array in state.items():
+        layer, _, part = key.rpartition(".")
+        if layer != "fc" and part != "num_batches_tracked":
+            # PyTorch's axes of a convolution: output, input, height, width.
+            found.setdefault(layer.replace(".", "_"), {})[part] = array.transpose(2, 3, 1, 0) if array.ndim == 4 else array
+    order = ("weight", "bias", "running_mean", "running_var")
+    return {name: [*(parts.pop(part) for part in order if part in parts), *parts.values()] for name, parts in found.items()}
+
+
+def read_torch_file(path: Path) -> dict[str, np.ndarray]:
+    """Read parameter name -> array from a .pth file (as PyTorch 1.6 or later saves it) or a .safetensors file.
+
+    Raises:
+        WeightsError: damaged, or it names anything but tensors.
+    """
+    expected = "a state dictionary of tensors and nothing else, saved by PyTorch 1.6 or later"
+    try:
+        state = load_file(path) if path.suffix == ".safetensors" else _read_zip(path)
+    # A broken pickle can raise nearly anything; none of it is worth a traceback.
+    except Exception as error:
+        raise WeightsError(f"{path}: {error}", expected=expected) from error
+    if not isinstance(state, dict) or not all(isinstance(value, np.ndarray) for value in state.values()):
+        raise WeightsError(f"{path}: {type(state).__name__}", expected=expected)
+    return dict(state)
+
+
+def _read_zip(path: Path):
+    with zipfile.ZipFile(path) as archive:
+        pickles = [name for name in archive.namelist() if name.count("/") == 1 and name.endswith("/data.pkl")]
+        if len(pickles) != 1 or any(info.compress_type != zipfile.ZIP_STORED for info in archive.infolist()):
+            raise pickle.UnpicklingError("not as torch.save writes it")
+        return _TensorUnpickler(archive, pickles[0]).load()
+
+
+def _rebuild_tensor(storage, offset, size, stride, *_):
+    """Stand in for torch's function of this name: a contiguous view of a storage, or nothing."""
+    contiguous = tuple(math.prod(size[axis + 1 :]) for axis in range(len(size)))
+    # PyTorch keeps any stride for an axis of length 1.
+    if any(a != b for a, b, length in zip(stride, contiguous, size, strict=True) if length > 1):
+        raise pickle.UnpicklingError(f"a tensor of size {tuple(size)} with strides {tuple(stride)}")
+    end = offset + math.prod(size)
+    if offset < 0 or min(size, default=0) < 0 or end > len(storage):
+        raise pickle.UnpicklingError(f"a tensor of size {tuple(size)} in a storage of {len(storage)}")
+    return storage[offset:end].reshape(size)
+
+
+_STORAGES = {"FloatStorage": "<f4", "DoubleStorage": "<f8", "HalfStorage": "<f2", "LongStorage": "<i8", "IntStorage": "<i4"}
+_KNOWN = {
+    ("collections", "OrderedDict"): OrderedDict,
+    ("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor,
+    ("torch._utils", "_rebuild_parameter"): lambda data, *_: data,
+} | {("torch", name): np.dtype(code) for name, code in _STORAGES.items()}
+
+
+class _TensorUnpickler(pickle.Unpickler):
+    """Refuses every name that is not in _KNOWN."""
+
+    def __init__(self, archive: zipfile.ZipFile, name: str):
+        super().__init__(io.BytesIO(archive.read(name)))
+        self._read = cache(lambda key: archive.read(f"{name.removesuffix('data.pkl')}data/{key}"))
+
+    def find_class(self, module, name):
+        if (module, name) not in _KNOWN:
+            raise pickle.UnpicklingError(f"it names {module}.{name}")
+        return _KNOWN[module, name]
+
+    def persistent_load(self, pid):
+        kind, dtype, key, *_ = pid
+        if kind != "storage" or not isinstance(dtype, np.dtype):
+            raise pickle.UnpicklingError(f"it names a stored {kind!r}")
+        return np.frombuffer(self._read(key), dtype)

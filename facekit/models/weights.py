@@ -13,8 +13,7 @@ import numpy as np
 
 from facekit.data.manifests import FixedFile, read_manifest
 from facekit.errors import WeightsError
-from facekit.models.small_networks import name_layers, read_torch_file
-from facekit.models.weight_files import UNREADABLE, check_digest, list_shapes, open_checked, read_weights, take_layers
+from facekit.models.weight_files import TORCH, UNREADABLE, list_shapes, open_checked, read_weights
 from facekit.paths import hash_file, project_root, resolve, write_text
 
 SAMPLE_FILE = Path(__file__).with_name("mobilenet_0.25_synthetic.weights.h5")
@@ -38,19 +37,13 @@ def load_weights(model: keras.Model, name: str, source: str, alpha: float = 1.0)
     path = _download_imagenet(model, name, alpha) if source == "imagenet" else find_file(source)
     if path is None:
         return
-    shapes = list_shapes(model.layers)
-    if path.suffix in (".pth", ".pt", ".safetensors"):
-        if name != "ResNet18":
-            raise WeightsError(f"{path}: a PyTorch file for {name}", expected="a .weights.h5 file; PyTorch's for ResNet18 only")
-        check_digest(path)
-        arrays = take_layers(path, name_layers(read_torch_file(path)), shapes)
-    elif source == "imagenet":
+    if path.suffix in TORCH and name != "ResNet18":
+        raise WeightsError(f"{path}: a PyTorch file for {name}", expected="a .weights.h5 file; PyTorch's for ResNet18 only")
+    if source == "imagenet" and path.suffix not in TORCH:
         with open_checked(path):
             return model.load_weights(path)  # which goes by the layers' order: in older files they have other names
-    elif source.startswith("run:"):
-        arrays = _read_run(path, model, name, alpha)
-    else:
-        arrays = read_weights(path, shapes)
+    shapes = list_shapes(model.layers)
+    arrays = _read_run(path, model, name, alpha) if source.startswith("run:") else read_weights(path, shapes)
     for layer in (model.get_layer(name) for name in shapes):
         layer.starts_random = layer.name not in arrays
         if not layer.starts_random:

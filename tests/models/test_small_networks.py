@@ -12,8 +12,7 @@ from safetensors.numpy import save_file
 
 from facekit.errors import WeightsError
 from facekit.models.backbones import build
-from facekit.models.small_networks import read_torch_file
-from facekit.models.weight_files import list_shapes
+from facekit.models.weight_files import list_shapes, read_torch_file
 from facekit.models.weights import describe_start
 
 
