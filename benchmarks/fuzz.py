@@ -140,12 +140,13 @@ class Tables:
 
 def list_others(folder: Path) -> list[tuple[str, bytes, Callable[[Path], object]]]:
     """Return files of facekit's own kinds: name, content, and what reads them."""
-    from facekit.models import saved, small_networks, weight_files
+    from facekit.models import backbones, saved, weight_files
     from facekit.reporting import claims, parameters, site
 
     root = project_root()
     report, weights = root / "reports" / "sample" / "smile", root / "facekit" / "models" / "mobilenet_0.25_synthetic.weights.h5"
     card = {"dataset": "selfie", "kind": "synthetic", "models": {"model": {"file": "model.keras", "sha256": "0" * 64}}}
+    shapes = weight_files.list_shapes(backbones.build("MobileNet", (32, 32), alpha=0.25).layers)
     place = folder / "root"
     for name in ("data_manifests", "notebooks"):
         shutil.copytree(root / name, place / name, dirs_exist_ok=True)
@@ -187,8 +188,8 @@ def list_others(folder: Path) -> list[tuple[str, bytes, Callable[[Path], object]
         ("profile.yaml", (root / "notebooks" / "parameters" / "smile.yaml").read_bytes(), read_profile),
         ("manifest.yaml", (root / "data_manifests" / "celeba.yaml").read_bytes(), read_manifest),
         ("card.json", json.dumps(card).encode(), read_card),
-        ("weights.h5", weights.read_bytes(), weight_files.check_file),
-        ("weights.pth", weights.read_bytes()[:4000], small_networks.read_torch_file),
+        ("weights.h5", weights.read_bytes(), lambda path: weight_files.read_weights(path, shapes)),
+        ("weights.pth", weights.read_bytes()[:4000], weight_files.read_torch_file),
     ]
 
 

@@ -1,7 +1,6 @@
-"""Backbones: networks without their classifier, with their preprocessing inside: one table row each.
+"""Backbones: networks without their classifier, one table row each.
 
-The traps this prevents: images preprocessed twice or for another network, and a nested model whose layers can neither be frozen
-nor looked at.
+Preprocessing is inside, so it can't be that of another network; the graph is flat, so layers can be frozen and looked at.
 """
 
 from collections.abc import Callable
@@ -15,11 +14,8 @@ from facekit.errors import ParameterError
 from facekit.models import weights as weights_files
 from facekit.models.small_networks import build_resnet18
 from facekit.models.weight_files import number_names
-from facekit.paths import hash_file
 
 PREFIX = "preprocess_"  # of the names of the preprocessing's layers
-# Keras' own 0.99 lags behind where an epoch has few steps.
-BATCHNORM_MOMENTUM = 0.9
 _MEANS, _DEVIATIONS = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, RGB in 0..1
 
 
@@ -44,21 +40,19 @@ _PREPROCESSING = {
 
 @dataclass(frozen=True)
 class Backbone:
-    """One network: its constructor, Keras' `mode` of its preprocessing, the smallest side in pixels, its ImageNet file."""
+    """One network: its constructor, Keras' `mode` of its preprocessing, the smallest side in pixels."""
 
     build: Callable
     preprocessing: str
     minimum_size: int
-    imagenet: str
 
 
-_FILE = "{}_weights_tf_dim_ordering_tf_kernels_notop.h5"
 BACKBONES = {
-    "ResNet50": Backbone(keras.applications.ResNet50, "caffe", 32, _FILE.format("resnet50")),
-    "InceptionV3": Backbone(keras.applications.InceptionV3, "tf", 75, _FILE.format("inception_v3")),
-    "DenseNet121": Backbone(keras.applications.DenseNet121, "torch", 32, _FILE.format("densenet121")),
-    "MobileNet": Backbone(keras.applications.MobileNet, "tf", 32, "mobilenet_{width}_{size}_tf_no_top.h5"),
-    "ResNet18": Backbone(build_resnet18, "torch", 32, "resnet18-f37072fd.pth"),
+    "ResNet50": Backbone(keras.applications.ResNet50, "caffe", 32),
+    "InceptionV3": Backbone(keras.applications.InceptionV3, "tf", 75),
+    "DenseNet121": Backbone(keras.applications.DenseNet121, "torch", 32),
+    "MobileNet": Backbone(keras.applications.MobileNet, "tf", 32),
+    "ResNet18": Backbone(build_resnet18, "torch", 32),
 }
 
 
@@ -74,8 +68,7 @@ def build(
 ) -> keras.Model:
     """Build a network without its classifier, from RGB images in 0..255 to its last feature map.
 
-    The preprocessing is part of the model, as layers named `preprocess_...`; all layers are in one flat graph and have the same
-    names in every session.
+    Layers have the same names in every session; those of the preprocessing start with `preprocess_`.
 
     Args:
         name: row of BACKBONES.
@@ -110,8 +103,8 @@ def build(
     model = keras.Model(images, network.output, name=f"backbone_{name.lower()}")
     for layer in model.layers:
         if isinstance(layer, layers.BatchNormalization):
-            layer.momentum = BATCHNORM_MOMENTUM
-    weights_files.load_weights(model, name, weights, imagenet=_name_imagenet(name, size, alpha), alpha=alpha)
+            layer.momentum = 0.9  # Keras' own 0.99 lags behind where an epoch has few steps
+    weights_files.load_weights(model, name, weights, alpha)
     _freeze_layers(model, name, frozen_layers, frozen_batchnorm)
     return model
 
@@ -123,23 +116,15 @@ def list_layers(model: keras.Model) -> list[layers.Layer]:
 
 def describe(model: keras.Model, name: str, *, weights: str, alpha: float = 1.0) -> dict:
     """Describe a backbone of `build`, or a whole model on top of one, as metrics.json's `backbone` does."""
-    path = weights_files.find_file(weights, _name_imagenet(name, model.input_shape[1:3], alpha))
     return {
         "network": name,
         "alpha": alpha,
         "input_size": list(model.input_shape[1:3]),
-        "weights": {"source": weights, "sha256": hash_file(path) if path and path.is_file() else None},
+        "weights": weights_files.describe(model, name, weights, alpha),
         "layers_frozen": sum(bool(layer.weights) and not layer.trainable_weights for layer in model.layers),
         "parameters": model.count_params(),
         "trainable": sum(int(np.prod(weight.shape)) for weight in model.trainable_weights),
     }
-
-
-def _name_imagenet(name: str, size: tuple[int, int], alpha: float) -> str:
-    """Return the file name of a network's ImageNet weights; "" where nobody published any of this width."""
-    width = {0.25: "2_5", 0.5: "5_0", 0.75: "7_5", 1.0: "1_0"}.get(alpha)
-    trained = size[0] if size[0] == size[1] and size[0] in (128, 160, 192, 224) else 224
-    return BACKBONES[name].imagenet.format(width=width, size=trained) if width else ""
 
 
 def _check(right: bool, received: str, expected: str) -> None:
@@ -150,7 +135,7 @@ def _check(right: bool, received: str, expected: str) -> None:
 def _freeze_layers(model: keras.Model, name: str, count: int, batchnorm: str) -> None:
     own = list_layers(model)
     _check(-1 <= count <= len(own), f"frozen_layers {count}", f"-1 to {len(own)}, the layers of {name}")
-    for layer in own if count == -1 else own[:count]:
+    for layer in own[: count if count >= 0 else None]:
         if batchnorm == "batch" and isinstance(layer, layers.BatchNormalization):
             # The layer itself stays trainable, or Keras would use the stored statistics; its weights do not.
             for weight in layer.trainable_weights:

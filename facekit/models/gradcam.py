@@ -1,8 +1,4 @@
-"""A look inside a network: its first filters, its feature maps, and what drove a prediction (Grad-CAM).
-
-The traps this prevents: a Grad-CAM of probabilities, which fades to nothing where the network is sure (a softmax near 1 has no
-gradient), and one that is stretched to 0..1 although nothing in the image supports the class.
-"""
+"""A look inside a network: its first filters, its feature maps, and what drove a prediction (Grad-CAM)."""
 
 import cv2
 import keras
@@ -23,24 +19,24 @@ def read_filters(model: keras.Model) -> np.ndarray:
     return (filters - low) / np.where(span > 0, span, 1)
 
 
-def read_activations(model: keras.Model, images, layers: list[str], batch_size: int = 32) -> dict[str, np.ndarray]:
-    """Return the outputs of some layers for images: layer name -> float32 array (n, ...)."""
-    reader = keras.Model(model.inputs, {name: _get_layer(model, name).output for name in layers})
-    parts = [reader.predict_on_batch(batch) for batch in _split(images, batch_size)]
-    return {name: np.concatenate([part[name] for part in parts]).astype(np.float32) for name in layers}
+def read_activations(model: keras.Model, images: np.ndarray, layers: list[str]) -> dict[str, np.ndarray]:
+    """Return the outputs of some layers for a few images: layer name -> float32 array (n, ...)."""
+    reader = keras.Model(model.inputs[0], {name: _get_layer(model, name).output for name in layers})
+    return {name: np.asarray(values, np.float32) for name, values in reader.predict_on_batch(images).items()}
 
 
-def compute(model: keras.Model, images, index=None, output: str | None = None, layer: str | None = None) -> np.ndarray:
+def compute(model: keras.Model, images: np.ndarray, index=None, output: str = "", layer: str = "") -> np.ndarray:
     """Compute which places of each image drove an output (Grad-CAM).
 
-    The gradient is taken of the output's value before its sigmoid or softmax. For a single sigmoid, class 1 is yes, class 0 no.
+    The gradient is taken of the output's value before its sigmoid or softmax: a softmax near 1 has none. For a single sigmoid,
+    class 1 is yes, class 0 no.
 
     Args:
-        model: any flat model; its image input is the one with four axes.
-        images: float or uint8 (n, height, width, 3) in 0..255, or a dict of the model's inputs by name.
+        model: any flat model that takes images alone.
+        images: float or uint8 (n, height, width, 3) in 0..255.
         index: class, one for all images or one each, shape (n,); None: the predicted one.
-        output: name of the output's layer; None: the first output.
-        layer: whose feature map is taken; None: the last one with a map.
+        output: name of the output's layer; "": the first output.
+        layer: whose feature map is taken; "": the last one with a map.
 
     Returns:
         float32 (n, height, width): each image's map in 0..1, its highest place 1; all 0 where nothing supports the class.
@@ -48,37 +44,33 @@ def compute(model: keras.Model, images, index=None, output: str | None = None, l
     Source: Selvaraju et al., Grad-CAM, https://arxiv.org/abs/1610.02391.
     """
     heads = {each.name: each for each in model.layers if any(each.output is tensor for tensor in model.outputs)}
-    if output is not None and output not in heads:
+    if output and output not in heads:
         raise ParameterError(f"output {output!r}", expected=f"one of {', '.join(heads)}")
     head = heads[output] if output else next(each for each in heads.values() if each.output is model.outputs[0])
-    single = head.output.shape[-1] == 1
-    binary = single and getattr(head, "activation", None) is keras.activations.sigmoid
+    binary = head.output.shape[-1] == 1 and getattr(head, "activation", None) is keras.activations.sigmoid
     maps = [each for each in model.layers if isinstance(each.output, keras.KerasTensor) and each.output.ndim == 4]
     source = _get_layer(model, layer) if layer else maps[-1]
-    reader = keras.Model(model.inputs, {"map": source.output, "before": head.input, "after": head.output})
+    reader = keras.Model(model.inputs[0], {"map": source.output, "before": head.input, "after": head.output})
     classes = 2 if binary else head.output.shape[-1]
     if index is not None and np.size(index) and not 0 <= np.min(index) <= np.max(index) < classes:
         raise ParameterError(f"output {head.name}: class {np.min(index)} to {np.max(index)}", expected=f"0 to {classes - 1}")
-    pixels = next(values for values in keras.tree.flatten(images) if values.ndim == 4)
-    chosen = None if index is None else np.broadcast_to(np.asarray(index), len(pixels))
-    found, (height, width) = [], pixels.shape[1:3]
-    for batch in _split(images, 32):
-        part = None if chosen is None else chosen[len(found) : len(found) + 32]
-        for heat in _weigh_maps(reader, batch, head, part, binary):
+    chosen = None if index is None else np.broadcast_to(index, len(images))
+    found, (height, width) = [], images.shape[1:3]
+    for part in (slice(start, start + 32) for start in range(0, len(images), 32)):
+        for heat in _weigh_maps(reader, images[part], head, None if chosen is None else chosen[part], binary):
             found.append(cv2.resize(heat, (width, height), interpolation=cv2.INTER_LINEAR))
     heat = np.array(found, dtype=np.float32).reshape(-1, height, width)
     highest = heat.max(axis=(1, 2), keepdims=True, initial=0)
     return heat / np.where(highest > 0, highest, 1)
 
 
-def _weigh_maps(reader, batch, head, chosen: np.ndarray | None, binary: bool) -> np.ndarray:
+def _weigh_maps(reader: keras.Model, images, head, chosen: np.ndarray | None, binary: bool) -> np.ndarray:
     """Return the part of the weighted feature map above 0, float32 of shape (n, map height, map width)."""
-    arrays = [batch[each.name] for each in reader.inputs] if isinstance(batch, dict) else [batch]
-    inputs = [tf.convert_to_tensor(values, tf.float32) for values in arrays]
+    images = tf.convert_to_tensor(images, tf.float32)
     with tf.GradientTape() as tape:
-        # Watched from the inputs on, because the tape follows nothing through a frozen backbone by itself.
-        tape.watch(inputs)
-        values = reader(inputs, training=False)
+        # Watched from the images on, because the tape follows nothing through a frozen backbone by itself.
+        tape.watch(images)
+        values = reader(images, training=False)
         before, after = tf.cast(values["before"], tf.float32), tf.cast(values["after"], tf.float32)
         if hasattr(head, "kernel"):
             before = before @ head.kernel + (0 if head.bias is None else head.bias)
@@ -104,11 +96,6 @@ def overlay(image: np.ndarray, heat: np.ndarray) -> np.ndarray:
     # What lies outside the image does not end the bright place, so there is no line along the image's edge.
     laid[most > cv2.erode(most, np.ones((3, 3), np.uint8))] = 255
     return laid
-
-
-def _split(inputs, batch_size: int):
-    for start in range(0, len(keras.tree.flatten(inputs)[0]), batch_size):
-        yield keras.tree.map_structure(lambda values, start=start: values[start : start + batch_size], inputs)
 
 
 def _get_layer(model: keras.Model, name: str) -> keras.layers.Layer:

@@ -1,41 +1,20 @@
-"""ResNet18, which keras.applications does not have, and its published PyTorch weights, read without PyTorch.
+"""ResNet18, which keras.applications does not have, laid out as torchvision's.
 
-The traps this prevents: a ResNet18 that looks right and computes something else (Keras' padding "same" shifts strided
-convolutions by one pixel, and its BatchNormalization has another epsilon), and a .pth file, which is a pickle, whose loading
-runs any function that it names: this unpickler knows tensors, storages and ordered dictionaries alone.
+Keras' padding "same" would shift strided convolutions by one pixel, and its BatchNormalization has another epsilon.
 """
 
-import io
-import math
-import pickle
-import zipfile
-from collections import OrderedDict
-from functools import cache
-from pathlib import Path
-
 import keras
-import numpy as np
 from keras import layers
-from safetensors.numpy import load_file
-
-from facekit.errors import WeightsError
-
-_PARAMETERS = {4: ("weight",), 1: ("weight", "bias", "running_mean", "running_var")}
-# torch's storage classes: what each element is.
-_STORAGES = {"FloatStorage": "f4", "DoubleStorage": "f8", "HalfStorage": "f2", "LongStorage": "i8", "IntStorage": "i4"}
 
 
 def build_resnet18(input_tensor, include_top: bool = False, weights: None = None) -> keras.Model:
-    """Build ResNet18 without its top, laid out as torchvision's; arguments as in keras.applications.
+    """Build ResNet18 laid out as torchvision's, always without top and weights; called like those of keras.applications.
 
     A layer's name is its path in torchvision with `_` for `.`, so `layer4.0.conv1` is `layer4_0_conv1`.
 
     Source: He et al., Deep residual learning for image recognition, https://arxiv.org/abs/1512.03385.
     """
-    if include_top or weights is not None:
-        raise ValueError("ResNet18 is built without top and without weights")
-    x = _add_convolution(input_tensor, 64, 7, 2, "conv1")
-    x = layers.ReLU(name="relu")(_normalise(x, "bn1"))
+    x = layers.ReLU(name="relu")(_convolve(input_tensor, 64, 7, 2, "conv1", "bn1"))
     # Zeros stand in for PyTorch's minus infinity: nothing is below zero after the ReLU.
     x = layers.ZeroPadding2D(1, name="maxpool_pad")(x)
     x = layers.MaxPooling2D(3, 2, name="maxpool")(x)
@@ -47,119 +26,18 @@ def build_resnet18(input_tensor, include_top: bool = False, weights: None = None
 
 def _add_block(x, filters: int, stride: int, name: str):
     shortcut = x
-    x = _normalise(_add_convolution(x, filters, 3, stride, f"{name}_conv1"), f"{name}_bn1")
-    x = layers.ReLU(name=f"{name}_relu1")(x)
-    x = _normalise(_add_convolution(x, filters, 3, 1, f"{name}_conv2"), f"{name}_bn2")
+    x = layers.ReLU(name=f"{name}_relu1")(_convolve(x, filters, 3, stride, f"{name}_conv1", f"{name}_bn1"))
+    x = _convolve(x, filters, 3, 1, f"{name}_conv2", f"{name}_bn2")
     if stride != 1:
-        shortcut = _add_convolution(shortcut, filters, 1, stride, f"{name}_downsample_0")
-        shortcut = _normalise(shortcut, f"{name}_downsample_1")
+        shortcut = _convolve(shortcut, filters, 1, stride, f"{name}_downsample_0", f"{name}_downsample_1")
     x = layers.Add(name=f"{name}_add")([x, shortcut])
     return layers.ReLU(name=f"{name}_relu2")(x)
 
 
-def _add_convolution(x, filters: int, kernel: int, stride: int, name: str):
+def _convolve(x, filters: int, kernel: int, stride: int, name: str, norm: str):
     if kernel > 1:
         x = layers.ZeroPadding2D(kernel // 2, name=f"{name}_pad")(x)
     # A new initializer for each layer: one that is shared draws the same numbers again.
     initializer = keras.initializers.VarianceScaling(2.0, "fan_out", "untruncated_normal")
-    return layers.Conv2D(filters, kernel, stride, use_bias=False, kernel_initializer=initializer, name=name)(x)
-
-
-def _normalise(x, name: str):
-    return layers.BatchNormalization(momentum=0.9, epsilon=1e-5, name=name)(x)
-
-
-def convert_resnet18(state: dict[str, np.ndarray], shapes: dict[str, list[tuple]], path="state dictionary") -> dict[str, list]:
-    """Turn torchvision's parameters (name -> array, `fc` left out) into layer name -> float32 arrays in Keras' order of axes.
-
-    Raises:
-        WeightsError: a parameter is missing, unknown or not of the `shapes` of weight_files.list_shapes.
-    """
-    rest = {key: value for key, value in state.items() if not key.startswith("fc.") and "num_batches_tracked" not in key}
-    names = {key.rpartition(".")[0].replace(".", "_"): key.rpartition(".")[0] for key in rest}
-    arrays = {}
-    for layer, expected in shapes.items():
-        # A convolution has one weight of four axes: PyTorch's output, input, height, width.
-        keys = [f"{names.get(layer, layer)}.{part}" for part in _PARAMETERS[len(expected[0])]]
-        if missing := [key for key in keys if key not in rest]:
-            raise WeightsError(f"{path}: no {missing[0]}", expected="the parameters of torchvision's ResNet18")
-        values = [np.asarray(rest.pop(key), dtype=np.float32) for key in keys]
-        arrays[layer] = [value.transpose(2, 3, 1, 0) if value.ndim == 4 else value for value in values]
-        if [value.shape for value in arrays[layer]] != expected:
-            raise WeightsError(f"{path}: {keys[0]} of shape {values[0].shape}", expected=f"that of ResNet18's {layer}")
-    if rest:
-        raise WeightsError(f"{path}: unknown parameter {next(iter(rest))}", expected="those of torchvision's ResNet18")
-    return arrays
-
-
-def read_torch_file(path: Path) -> dict[str, np.ndarray]:
-    """Read parameter name -> array from a .pth file (as PyTorch 1.6 or later saves it) or a .safetensors file.
-
-    Raises:
-        WeightsError: damaged, or it names anything but tensors.
-    """
-    expected = "a state dictionary of tensors and nothing else, saved by PyTorch 1.6 or later"
-    try:
-        state = load_file(path) if path.suffix == ".safetensors" else _read_zip(path)
-    # A broken pickle can raise nearly anything; none of it is worth a traceback.
-    except Exception as error:
-        raise WeightsError(f"{path}: {error}", expected=expected) from error
-    if not isinstance(state, dict) or not all(isinstance(value, np.ndarray) for value in state.values()):
-        raise WeightsError(f"{path}: {type(state).__name__}", expected=expected)
-    return dict(state)
-
-
-def _read_zip(path: Path):
-    with zipfile.ZipFile(path) as archive:
-        entries = {info.filename: info for info in archive.infolist()}
-        pickles = [name for name in entries if name.count("/") == 1 and name.endswith("/data.pkl")]
-        if len(pickles) != 1 or any(info.compress_type != zipfile.ZIP_STORED for info in entries.values()):
-            raise pickle.UnpicklingError("not as torch.save writes it")
-        folder = pickles[0].removesuffix("data.pkl")
-
-        @cache
-        def find_storage(key, dtype, count):
-            values = np.frombuffer(archive.read(f"{folder}data/{key}"), dtype.newbyteorder("<"))
-            if len(values) != count:
-                raise pickle.UnpicklingError(f"storage {key} holds {len(values)} numbers, not {count}")
-            return values
-
-        return _TensorUnpickler(io.BytesIO(archive.read(pickles[0])), find_storage).load()
-
-
-class _TensorUnpickler(pickle.Unpickler):
-    """Knows tensors, storages and ordered dictionaries, and no other name."""
-
-    def __init__(self, file, find_storage):
-        super().__init__(file)
-        self._find_storage = find_storage
-
-    def find_class(self, module, name):
-        if module in ("torch", "torch.storage") and name in _STORAGES:
-            return np.dtype(_STORAGES[name])
-        known = {
-            ("collections", "OrderedDict"): OrderedDict,
-            ("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor,
-            ("torch._utils", "_rebuild_parameter"): lambda data, *_: data,
-        }
-        if (module, name) not in known:
-            raise pickle.UnpicklingError(f"it names {module}.{name}")
-        return known[module, name]
-
-    def persistent_load(self, pid):
-        kind, dtype, key, _, count, *_ = pid
-        if kind != "storage" or not isinstance(dtype, np.dtype):
-            raise pickle.UnpicklingError(f"it names a stored {kind!r}")
-        return self._find_storage(str(key), dtype, int(count))
-
-
-def _rebuild_tensor(storage, offset, size, stride, *_):
-    """Stand in for torch's function of this name: a contiguous view of a storage, or nothing."""
-    contiguous = tuple(math.prod(size[axis + 1 :]) for axis in range(len(size)))
-    # PyTorch keeps any stride for an axis of length 1.
-    if any(a != b for a, b, length in zip(stride, contiguous, size, strict=True) if length > 1):
-        raise pickle.UnpicklingError(f"a tensor of size {tuple(size)} with strides {tuple(stride)}")
-    end = offset + math.prod(size)
-    if offset < 0 or min(size, default=0) < 0 or end > len(storage):
-        raise pickle.UnpicklingError(f"a tensor of size {tuple(size)} in a storage of {len(storage)}")
-    return storage[offset:end].reshape(size)
+    x = layers.Conv2D(filters, kernel, stride, use_bias=False, kernel_initializer=initializer, name=name)(x)
+    return layers.BatchNormalization(epsilon=1e-5, name=norm)(x)

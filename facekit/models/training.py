@@ -1,11 +1,9 @@
 """Training that is remembered, that a kill only delays, and whose epoch validation chooses.
 
-The traps this prevents: a model chosen on the test set (only validation is looked at; predictions of watched batches are stored
-without labels, for a look after the choice), and a cached result although something that it depends on has changed.
+Predictions of watched batches, such as the test set's, are stored without labels, for a look after the choice.
 """
 
 import gc
-import importlib.util
 import json
 import os
 import re
@@ -74,10 +72,10 @@ class WarmupCosine(keras.optimizers.schedules.LearningRateSchedule):
         return {"peak": self.peak, "warmup": self.warmup, "total": self.total}
 
 
-def adamw(learning_rate: float, epochs: int, train: Batches, weight_decay: float = 0.01) -> keras.optimizers.AdamW:
+def adamw(learning_rate: float, epochs: int, train: Batches) -> keras.optimizers.AdamW:
     """Return AdamW whose learning rate rises to its peak over a twentieth of all steps and then falls to 0 along a cosine."""
     total = epochs * len(train)
-    return keras.optimizers.AdamW(WarmupCosine(learning_rate, max(1, total // 20), total), weight_decay=weight_decay)
+    return keras.optimizers.AdamW(WarmupCosine(learning_rate, max(1, total // 20), total), weight_decay=0.01)
 
 
 @dataclass(frozen=True)
@@ -100,11 +98,9 @@ class Fit:
         """Predict rows; see training.predict."""
         return predict(self.model, batches, flips=flips)
 
-    def watched(self, name: str):
-        """Return the predictions of watched batches after every epoch, (epochs, n, outputs), or a dict of them by output."""
-        files = [np.load(self.folder / f"{name}-{epoch:03d}.npz") for epoch in range(len(self.history))]
-        stacked = {output: np.stack([file[output] for file in files]) for output in files[0]}
-        return stacked if len(stacked) > 1 else next(iter(stacked.values()))
+    def watched(self, name: str) -> np.ndarray:
+        """Return the predictions of watched batches after every epoch, (epochs, n, outputs)."""
+        return np.stack([np.load(self.folder / f"{name}-{epoch:03d}.npz")["output"] for epoch in range(len(self.history))])
 
 
 def fit(
@@ -115,7 +111,6 @@ def fit(
     name: str,
     epochs: int,
     checkpoint: str = "last",
-    patience: int = 0,
     watch: dict[str, Batches] | None = None,
 ) -> Fit:
     """Train a compiled model as `model.fit` does, and remember it.
@@ -131,23 +126,20 @@ def fit(
         epochs: passes over the training rows, at most.
         checkpoint: the epoch whose weights are kept: the `last`, which suits a learning rate that falls to 0, or the one with
             the best value of a column of the history, such as `val_loss` (`val_accuracy`: the mean of all outputs').
-        patience: epochs without a better one after which training stops; 0: never.
-        watch: batches whose predictions are stored after every epoch, for Fit.watched.
+        watch: batches whose predictions are stored after every epoch, for Fit.watched; of a model with one output.
 
     Raises:
-        ParameterError: no such column, or a patience that nothing can end.
+        ParameterError: no such column.
         TrainingError: the loss is not a number.
     """
     if epochs < 1:
         raise ParameterError(f"epochs {epochs}", expected="at least 1")
-    if patience and checkpoint == "last":
-        raise ParameterError(f"patience {patience} with checkpoint last", expected="another checkpoint, or patience 0")
     watch = watch or {}
     fingerprints = {name: each.fingerprint() for name, each in {"train": train, "validation": validation, **watch}.items()}
-    key = _compute_key(model, fingerprints, [epochs, checkpoint, patience])
+    key = _compute_key(model, fingerprints, [epochs, checkpoint])
     folder = cache_folder("fits", f"{re.sub('[^A-Za-z0-9]+', '-', name)}-{key}")
     with Progress(name, epochs * len(train), unit="batch") as progress:
-        keeper = _Keeper(model, folder, train, watch, checkpoint, patience, progress)
+        keeper = _Keeper(model, folder, train, watch, checkpoint, progress)
         if not keeper.history.exists():
             _run(model, train, validation, epochs, keeper)
     _load(folder / "best.npz", model.weights)
@@ -155,9 +147,8 @@ def fit(
 
 
 def _run(model: keras.Model, train: Batches, validation: Batches, epochs: int, keeper: "_Keeper") -> None:
-    callbacks = [keras.callbacks.TerminateOnNaN(raise_error=True), keeper]
-    if importlib.util.find_spec("tensorboard"):
-        callbacks.append(keras.callbacks.TensorBoard(cache_folder("tensorboard", keeper.folder.name), write_graph=False))
+    board = keras.callbacks.TensorBoard(cache_folder("tensorboard", keeper.folder.name), write_graph=False)
+    callbacks = [keras.callbacks.TerminateOnNaN(raise_error=True), keeper, board]
     # Variables that are made while TensorFlow traces the training step make it trace that step twice.
     x, y, *weights = train[0]
     predicted = model.predict_on_batch(x)
@@ -229,12 +220,12 @@ def _compute_key(model: keras.Model, fingerprints: dict[str, str], settings: lis
 class _Keeper(keras.callbacks.Callback):
     """Keeps history, best weights, watched predictions, and all that is needed to resume.
 
-    Keras' BackupAndRestore forgets dropout's random state, its ModelCheckpoint and EarlyStopping what was best before the stop.
+    Keras' BackupAndRestore forgets dropout's random state, its ModelCheckpoint what was best before the stop.
     """
 
-    def __init__(self, model, folder: Path, train: Batches, watch: dict, checkpoint: str, patience: int, progress: Progress):
+    def __init__(self, model, folder: Path, train: Batches, watch: dict, checkpoint: str, progress: Progress):
         super().__init__()
-        self.train, self.watch, self.checkpoint, self.patience, self.progress = train, watch, checkpoint, patience, progress
+        self.train, self.watch, self.checkpoint, self.progress = train, watch, checkpoint, progress
         self.folder, self.state, self.history = folder, folder / "state.npz", folder / "history.json"
         self.rows = json.loads(self.history.read_text()) if self.history.exists() else []
         if not self.rows:
@@ -267,15 +258,12 @@ class _Keeper(keras.callbacks.Callback):
         seconds = time.monotonic() - self.started
         self.rows.append({"epoch": epoch + 1, **{name: float(value) for name, value in logs.items()}, "seconds": seconds})
         for name, batches in self.watch.items():
-            values = predict(self.model, batches)
-            self._save(f"{name}-{epoch:03d}", **(values if isinstance(values, dict) else {"output": values}))
+            self._save(f"{name}-{epoch:03d}", output=predict(self.model, batches))
         if self.best == epoch:
             self._save("best", *self.model.weights)
         # A model's variables are more than its weights: dropout's random state is among them. History and state are one file,
         # which no kill can divide.
         self._save("state", *self.model.variables, *self.model.optimizer.variables, rows=json.dumps(self.rows))
-        if self.patience and epoch - self.best >= self.patience:
-            self.model.stop_training = True
 
     def on_train_end(self, logs=None):
         write_text(self.history, json.dumps(self.rows, indent=1))

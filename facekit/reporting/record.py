@@ -183,10 +183,11 @@ class Run(Record):
         Args:
             model: takes RGB 0..255; it is saved without optimizer and losses.
             card: what one must know to use it: `classes` (in the order of its outputs) or `heads` ({head: classes}),
-                `thresholds` ({head: numbers}), `flips` (predictions are averaged with those of mirrored images), `averaged`
-                (names of models whose predictions are averaged with its own), `cascade` ({"then": name, "threshold": t}).
+                `thresholds` ({head: numbers}), `cascade` ({"then": name, "threshold": t}).
         """
         import keras
+
+        from facekit.models.weights import describe_start
 
         path, card_path = self.folder / "model" / f"{name}.keras", self.folder / "model" / "card.json"
         path.parent.mkdir(exist_ok=True)
@@ -197,7 +198,10 @@ class Run(Record):
         size = next((list(tensor.shape[1:3]) for tensor in plain.inputs if len(tensor.shape) == 4), None)
         known = json.loads(card_path.read_text(encoding="utf-8")) if card_path.is_file() else {}
         network = {"network": self.backbone.get("network"), "input_size": size, "outputs": plain.output_names}
-        models = known.get("models", {}) | {name: {"file": path.name, "sha256": hash_file(path)} | network | card}
+        entry = {"file": path.name, "sha256": hash_file(path)} | network | card
+        if start := describe_start(model, entry["network"]):
+            entry["start"] = start["start"]
+        models = known.get("models", {}) | {name: entry}
         made = {"task": self.task, "profile": self.profile, "dataset": self.data.get("dataset"), "kind": self.kind}
         write_text(card_path, dump_json(known | made | {"models": models}))
 

@@ -9,17 +9,12 @@ from facekit.models.backbones import build
 from facekit.models.gradcam import compute, overlay, read_activations, read_filters
 
 
-def make_model(units, activation, kernel, auxiliary=False):
+def make_model(units, activation, kernel):
     """A 1x1 convolution that passes the three colours on, their averages, and a head with a known kernel."""
     images = keras.Input((4, 6, 3), name="images")
     x = keras.layers.Conv2D(3, 1, name="colours")(images)
     x = keras.layers.GlobalAveragePooling2D()(x)
-    inputs = images
-    if auxiliary:
-        inputs = {"images": images, "auxiliary": keras.Input((2,), name="auxiliary")}
-        x = keras.layers.Concatenate()([x, inputs["auxiliary"]])
-        kernel = np.concatenate([kernel, np.ones((2, units))])
-    model = keras.Model(inputs, {"head": keras.layers.Dense(units, activation, name="head")(x)})
+    model = keras.Model(images, {"head": keras.layers.Dense(units, activation, name="head")(x)})
     model.get_layer("colours").set_weights([np.eye(3).reshape(1, 1, 3, 3), np.zeros(3)])
     model.get_layer("head").set_weights([np.asarray(kernel), np.zeros(units)])
     return model
@@ -79,13 +74,6 @@ def test_batches_and_a_class_for_each_image(images):
     assert maps[:, 0, 0].tolist() == [1, 0] * 35
     assert maps[:, 0, 5].tolist() == [0, 1] * 35
     assert compute(model, images[:0], 0).shape == (0, 4, 6)
-
-
-def test_auxiliary_input_goes_along(images):
-    model = make_model(1, "linear", [[1], [0], [0]], auxiliary=True)
-    inputs = {"images": images, "auxiliary": np.ones((1, 2), np.float32)}
-    assert compute(model, inputs, output="head")[0, 0, 0] == 1
-    assert read_activations(model, inputs, ["colours"])["colours"].shape == (1, 4, 6, 3)
 
 
 def test_unknown_output_class_and_layer_are_refused(images):
@@ -161,5 +149,5 @@ def test_filters_and_feature_maps(network):
     assert filters.max(axis=(1, 2, 3)).tolist() == [1] * 8
     kernel = network.get_layer("conv1").kernel.numpy()
     assert filters[5].argmax() == kernel[..., 5].argmax()
-    maps = read_activations(network, np.zeros((5, 64, 96, 3), np.float32), ["conv1_relu", "smile"], batch_size=2)
+    maps = read_activations(network, np.zeros((5, 64, 96, 3), np.float32), ["conv1_relu", "smile"])
     assert {name: values.shape for name, values in maps.items()} == {"conv1_relu": (5, 32, 48, 8), "smile": (5, 2)}

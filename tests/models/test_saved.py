@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from saved_runs import build_network, save_every_kind, save_run
 
-from facekit.data.images import resize_image
 from facekit.errors import WeightsError
 from facekit.models.saved import Predictor, find_run
 
@@ -29,23 +28,6 @@ def test_every_kind_of_output_in_words(tmp_path, photos):
         ("worn", "Hat 90%, Eyeglasses 40%"),
         ("smile", "positive 70%"),
     ]
-
-
-def test_two_names_of_one_probability_are_two_classes(tmp_path, photos):
-    network = build_network({"sex": (1, "sigmoid")}, {"sex": [np.log(0.2 / 0.8)]})
-    (answer,) = Predictor(save_run(tmp_path, {"model": (network, {"classes": ["female", "male"]})})).predict(
-        photos, explain=True
-    )
-    assert (answer.describe(0), answer.explained) == ("female 80%", ["female", "female"])
-
-
-def test_mirrored_copies_and_named_networks_are_averaged(tmp_path, photos):
-    first, second, other = (build_network(SMILE, seed=seed) for seed in range(3))
-    models = {"model": (first, CLASSES | {"flips": True, "averaged": ["second"]}), "second": (second, CLASSES)}
-    (answer,) = Predictor(save_run(tmp_path, models | {"another": (other, CLASSES)})).predict(photos[1:])
-    image = resize_image(photos[1], (32, 32))[None].astype(np.float32)
-    expected = [np.asarray(model(x)) for model in (first, second) for x in (image, image[:, :, ::-1])]
-    np.testing.assert_allclose(answer.values, np.mean(expected, axis=0), atol=1e-6)
 
 
 def test_cascade_asks_the_second_stage_where_the_first_is_sure_enough(tmp_path, photos):
@@ -74,7 +56,7 @@ def test_a_map_shows_where_the_network_looked(tmp_path, photos):
         (lambda card: card.clear(), r"card.json: KeyError 'models'; expected a run's card and models"),
         (lambda card: card["models"].clear(), "card.json: KeyError 'model'"),
         (lambda card: card["models"]["model"].update(classes=["a"]), "1 classes for 3 outputs of smile"),
-        (lambda card: card["models"]["model"].update(averaged=["lost"]), "KeyError 'lost'"),
+        (lambda card: card["models"]["model"].update(cascade={"then": "lost"}), "KeyError 'lost'"),
         (lambda card: card["models"]["model"].update(sha256="0" * 64), "sha256 .*; expected 0000"),
         (lambda card: card["models"]["model"].update(file="../../secret.keras"), r"model/secret.keras"),
         (lambda card: card["models"]["model"].update(cascade={"then": "model"}, classes=["a", "b"]), "2 classes for 3"),

@@ -12,8 +12,8 @@ from safetensors.numpy import save_file
 
 from facekit.errors import WeightsError
 from facekit.models.backbones import build
-from facekit.models.small_networks import convert_resnet18, read_torch_file
-from facekit.models.weight_files import list_shapes
+from facekit.models.weight_files import list_shapes, read_torch_file
+from facekit.models.weights import describe_start
 
 
 def pickle_tensor(key, count, size, stride, offset=0):
@@ -52,7 +52,7 @@ def test_tensors_are_read_without_torch(tmp_path):
         (pickle_tensor("0", 12, (2, 3), (1, 2)), "strides"),
         (pickle_tensor("0", 12, (2, 3), (3, 1), offset=7), r"size \(2, 3\) in a storage of 12"),
         (pickle_tensor("0", 12, (2, 3), (3, 1), offset=-1), "in a storage of 12"),
-        (pickle_tensor("0", 13, (2, 3), (3, 1)), "storage 0 holds 12 numbers, not 13"),
+        (pickle_tensor("0", 13, (1, 13), (13, 1)), r"size \(1, 13\) in a storage of 12"),
         (pickle_tensor("../9", 12, (2, 3), (3, 1)), "There is no item named"),
         (b"cbuiltins\neval\n", "it names builtins.eval"),
         (b"ctorch\nload\n", "it names torch.load"),
@@ -133,14 +133,33 @@ def test_safetensors_file_is_converted(resnet18, tmp_path):
         build("MobileNet", (32, 32), weights=str(tmp_path / "resnet18.safetensors"))
 
 
-def test_state_of_another_network_is_refused(resnet18):
-    shapes, state = list_shapes(resnet18.layers), make_state(resnet18)
-    with pytest.raises(WeightsError, match="no layer1.0.bn1.running_var"):
-        convert_resnet18({key: value for key, value in state.items() if key != "layer1.0.bn1.running_var"}, shapes)
-    with pytest.raises(WeightsError, match="unknown parameter layer1.2.conv1.weight"):
-        convert_resnet18(state | {"layer1.2.conv1.weight": np.zeros(1)}, shapes)
-    with pytest.raises(WeightsError, match=r"conv1.weight of shape \(64, 3, 3, 3\)"):
-        convert_resnet18(state | {"conv1.weight": np.zeros((64, 3, 3, 3))}, shapes)
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"layer1.0.bn1.running_var": None}, "layer 'layer1_0_bn1' has weights of shape 64, 64, 64; expected 64, 64, 64, 64"),
+        ({"layer1.0.bn1.odd": np.zeros(64)}, "layer 'layer1_0_bn1' has weights of shape 64, 64, 64, 64, 64; expected 64, 64"),
+        ({"layer1.2.conv1.weight": np.zeros(1)}, "another network, with 1 unknown layers, such as 'layer1_2_conv1'"),
+        ({"conv1.weight": np.zeros((64, 3, 3, 3))}, "layer 'conv1' has weights of shape 3x3x3x64; expected 7x7x3x64"),
+        ({"layer3.0.conv1.weight": None}, "with none for 1 layers, such as 'layer3_0_conv1'"),
+        ({"conv1.weight": np.zeros((64, 3, 7, 7), int)}, "layer 'conv1' holds int64; expected floating point numbers"),
+        ({"bn1.bias": np.full(64, np.inf, np.float32)}, "layer 'bn1' holds numbers that are not finite"),
+    ],
+)
+def test_state_of_another_network_is_refused(resnet18, tmp_path, changes, message):
+    state = {name: value for name, value in (make_state(resnet18) | changes).items() if value is not None}
+    save_file(state, tmp_path / "resnet18.safetensors")
+    with pytest.raises(WeightsError, match=message):
+        build("ResNet18", (32, 32), weights=str(tmp_path / "resnet18.safetensors"))
+
+
+def test_a_file_may_hold_the_first_layers_alone(resnet18, tmp_path):
+    state = {name: value for name, value in make_state(resnet18).items() if not name.startswith("layer4")}
+    save_file(state, tmp_path / "first.safetensors")
+    model = build("ResNet18", (32, 32), weights=str(tmp_path / "first.safetensors"))
+    start = describe_start(model, "ResNet18")
+    assert start["start"] == "ResNet18, conv1 to layer3 from the file, layer4 new"
+    assert len(start["random"]) == 10
+    np.testing.assert_array_equal(model.get_layer("layer3_1_bn2").beta, state["layer3.1.bn2.bias"])
 
 
 def build_torch_resnet18(torch):

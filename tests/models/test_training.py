@@ -149,12 +149,12 @@ def predict_or_die(*args, **settings):
     return predict(*args, **settings)
 
 training.predict = predict_or_die
-fit(epochs=3, checkpoint="val_loss", patience=3)
+fit(epochs=3, checkpoint="val_loss")
 """
 
 
 def test_a_killed_fit_resumes_to_the_same_values_whatever_the_comments(tmp_path, monkeypatch):
-    whole = fit(epochs=3, checkpoint="val_loss", patience=3)
+    whole = fit(epochs=3, checkpoint="val_loss")
     monkeypatch.setenv("FACEKIT_CACHE", str(tmp_path / "cut"))
     # In a process of its own, whose facekit has other comments: they change no key, so the fit is found again below.
     folders = [str(copy_with_other_comments(tmp_path / "edited")), os.path.dirname(__file__)]
@@ -163,7 +163,7 @@ def test_a_killed_fit_resumes_to_the_same_values_whatever_the_comments(tmp_path,
     (state,) = (tmp_path / "cut").rglob("state.npz")
     assert state.parent.name == whole.folder.name
     assert len(json.loads(str(np.load(state)["rows"]))) == 2
-    resumed = fit(epochs=3, checkpoint="val_loss", patience=3)
+    resumed = fit(epochs=3, checkpoint="val_loss")
     assert len(list((tmp_path / "cut" / "fits").iterdir())) == 1
     assert resumed.history.drop(columns="seconds").equals(whole.history.drop(columns="seconds"))
     for weight, other in zip(whole.model.variables, resumed.model.variables, strict=True):
@@ -188,25 +188,16 @@ def test_a_fit_traces_its_steps_once(monkeypatch):
     assert sorted(traced) == ["predict_step", "test_step", "train_step"]
 
 
-def test_the_best_epoch_is_chosen_and_patience_ends_the_fit():
+def test_the_epoch_is_chosen_by_loss_by_accuracy_or_is_the_last():
     # A learning rate this high makes validation worse after the first epochs.
-    found = fit(epochs=30, learning_rate=0.5, checkpoint="val_loss", patience=2)
-    history = found.history
-    best = int(history["val_loss"].idxmin())
-    assert len(history) == best + 3 < 30
-    assert history["best"].tolist() == [epoch == best for epoch in range(len(history))]
-    watched = found.watched("test")
-    assert watched.shape == (len(history), 16, 2)
-    np.testing.assert_allclose(watched[best], found.predict(make_batches(VALIDATION)), atol=1e-6)
-
-
-def test_the_epoch_is_chosen_by_accuracy_or_is_the_last():
-    for checkpoint in ("val_accuracy", "last"):
+    for checkpoint in ("val_loss", "val_accuracy", "last"):
         found = fit(epochs=8, learning_rate=0.2, checkpoint=checkpoint)
-        best = int(found.history["val_accuracy"].idxmax()) if checkpoint == "val_accuracy" else 7
-        assert best != int(found.history["val_loss"].idxmin())  # or this would say nothing
-        assert found.history["best"].tolist() == [epoch == best for epoch in range(8)]
-        np.testing.assert_allclose(found.watched("test")[best], found.predict(make_batches(VALIDATION)), atol=1e-6)
+        history = found.history
+        best = {"val_loss": history["val_loss"].idxmin(), "val_accuracy": history["val_accuracy"].idxmax(), "last": 7}
+        assert len(set(best.values())) == 3  # or this would say nothing
+        assert history["best"].tolist() == [epoch == best[checkpoint] for epoch in range(8)]
+        assert found.watched("test").shape == (8, 16, 2)
+        np.testing.assert_allclose(found.watched("test")[best[checkpoint]], found.predict(make_batches(VALIDATION)), atol=1e-6)
 
 
 def fit_two_heads(*, weights=None, loss_weights=None, checkpoint="val_accuracy"):
@@ -281,7 +272,6 @@ def test_a_loss_that_is_not_a_number_stops_in_one_line():
     ("settings", "message"),
     [
         ({"checkpoint": "val_f1"}, "checkpoint 'val_f1'; expected last or one of val_accuracy, val_loss"),
-        ({"patience": 2}, "patience 2 with checkpoint last"),
         ({"epochs": 0}, "epochs 0; expected at least 1"),
     ],
 )
@@ -302,7 +292,6 @@ def test_the_learning_rate_rises_and_falls_to_nothing():
 
 
 def test_scalars_are_logged_for_tensorboard(cache):
-    pytest.importorskip("tensorboard")
     fit()
     assert len(list((cache / "tensorboard").glob("*/validation/events*"))) == 1
 

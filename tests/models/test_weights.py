@@ -13,8 +13,9 @@ import pytest
 
 from facekit.errors import WeightsError
 from facekit.models import weight_files, weights
-from facekit.models.backbones import build
-from facekit.models.weights import check_keras, find_file, save_backbone
+from facekit.models.backbones import build, describe
+from facekit.models.weight_files import open_checked
+from facekit.models.weights import describe_start, find_file, save_backbone
 from facekit.paths import hash_file
 
 
@@ -64,6 +65,100 @@ def test_width_and_network_must_be_those_of_the_file(saved):
         build("ResNet18", (32, 32), weights=str(saved))
 
 
+def keep_first(path, count):
+    """Leave a Keras 3 file the first layers of MobileNet alone: count of those that have weights."""
+    with h5py.File(path, "r+") as file:
+        for key, group in list(file["layers"].items()):
+            if "name" in group["vars"].attrs and group["vars"].attrs["name"] not in MOBILENET_LAYERS[:count]:
+                del file[f"layers/{key}"]
+
+
+MOBILENET_LAYERS = ["conv1", "conv1_bn"]
+for block in range(1, 14):
+    MOBILENET_LAYERS += [f"conv_{kind}_{block}{norm}" for kind in ("dw", "pw") for norm in ("", "_bn")]
+
+
+def test_a_file_may_hold_the_first_layers_alone_and_the_others_start_from_the_seed(narrow, saved):
+    keep_first(saved, 50)
+    models = []
+    for _ in range(2):
+        keras.utils.set_random_seed(5)
+        models.append(build_narrow(saved))
+    assert is_same(*models)
+    random = ["conv_dw_13", "conv_dw_13_bn", "conv_pw_13", "conv_pw_13_bn"]
+    start = "MobileNet, conv1 to conv_pw_12_bn from the file, conv_dw_13 to conv_pw_13_bn new"
+    assert describe_start(models[0], "MobileNet") == {"random": random, "start": start}
+    for layer in models[0].layers:
+        if layer.weights:
+            same = all(map(np.array_equal, layer.get_weights(), narrow.get_layer(layer.name).get_weights()))
+            assert same == (layer.name not in random or layer.name.endswith("bn")), layer.name  # new norms are 0 and 1 again
+
+
+@pytest.mark.parametrize(
+    ("missing", "message"),
+    [
+        (
+            "conv_pw_3",
+            "none for 1 layers, such as 'conv_pw_3'; expected 54 layers from 'conv1' on, or the first of them without a gap",
+        ),
+        ("all", "another network, with none for 54 layers, such as 'conv1'"),
+    ],
+)
+def test_a_gap_is_refused(saved, missing, message):
+    with h5py.File(saved, "r+") as file:
+        for key, group in list(file["layers"].items()):
+            if missing in ("all", group["vars"].attrs.get("name")):
+                del file[f"layers/{key}"]
+    with pytest.raises(WeightsError, match=message):
+        build_narrow(saved)
+
+
+def write_older_layout(path, model):
+    """Write weights as the files of keras.applications hold them."""
+    from keras.src.legacy.saving.legacy_h5_format import save_weights_to_hdf5_group
+
+    with h5py.File(path, "w") as file:
+        save_weights_to_hdf5_group(file, model)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("layer_names", ["conv1", "conv_dw_1"], "none for 52 layers, such as 'conv1_bn'"),
+        ("layer_names", ["conv1", "nowhere"], "cannot be read .*nowhere"),
+        ("layer_names", ["/"], "cannot be read"),
+        ("layer_names", 5, "cannot be read"),
+        ("weight_names", ["conv1"], "cannot be read"),
+        ("weight_names", ["/conv1_bn/conv1_bn/beta"], "layer 'conv1' has weights of shape 8; expected 3x3x3x8"),
+        ("weight_names", ["conv1/kernel"] * 1000, "layer 'conv1' has weights of shape 3x3x3x8, 3x3x3x8, .*; expected 3x3x3x8;"),
+    ],
+)
+def test_the_layout_of_keras_applications_is_read_by_layers_names(narrow, tmp_path, name, value, message):
+    path = write_older_layout(tmp_path / "older.h5", narrow)
+    assert is_same(build_narrow(path), narrow)
+    with h5py.File(path, "r+") as file:
+        file.attrs["layer_names"] = [each.encode() for each in file.attrs["layer_names"]][:8]
+    assert "conv1 to conv_dw_1_bn from" in describe_start(build_narrow(path), "MobileNet")["start"]
+    with h5py.File(path, "r+") as file:
+        (file if name == "layer_names" else file["conv1"]).attrs[name] = value
+    with pytest.raises(WeightsError, match=message):
+        build_narrow(path)
+
+
+def test_first_layers_of_resnet50_are_recorded(shared):
+    path = shared / "weights" / "resnet50_conv1_to_conv4_notop.h5"
+    model = build("ResNet50", (32, 32), weights=str(path))
+    about = describe(model, "ResNet50", weights=str(path))["weights"]
+    assert about["sha256"] == "063665c282a67dd2d5cb7615e32d190e8bed55e659cf2be99f2173b7832c068f"
+    assert about["start"] == "ResNet50, conv1 to conv4 from the file, conv5 new"
+    assert (len(about["random"]), about["random"][0], about["random"][-1]) == (20, "conv5_block1_1_conv", "conv5_block3_3_bn")
+    with h5py.File(path) as file:
+        kernel = file["conv4_block6_3_conv/conv4_block6_3_conv/kernel"][()]
+    assert kernel.std() > 0.005
+    np.testing.assert_array_equal(model.get_layer("conv4_block6_3_conv").kernel, kernel.astype(np.float32))
+
+
 @pytest.mark.parametrize("source", ["imagnet", "no/such.weights.h5"])
 def test_unknown_weights_list_what_is_known(source):
     with pytest.raises(WeightsError, match="expected imagenet, none, sample, run:PROFILE/TASK or a file"):
@@ -88,7 +183,7 @@ def test_digest_of_the_manifest_is_known(tmp_path):
     path = tmp_path / "mobilenet_1_0_224_notop.weights.h5"
     path.write_bytes(b"something else")
     with pytest.raises(WeightsError, match="expected 2685dbf7261b250c"):
-        weight_files.check_file(path)
+        weight_files.check_digest(path)
 
 
 # --- files that must not be loaded ----------------------------------------------------------------------
@@ -188,12 +283,12 @@ def untouched():
         (make_external_storage, "'layers/conv2d/vars/0' is an external dataset"),
         (make_wrong_shape, "shape 3x3x3x9; expected 3x3x3x8"),
         (make_huge_shape, "shape 1048576x1048576x3x8; expected 3x3x3x8"),
-        (make_integers, "'conv2d' holds int32; expected floating point numbers"),
+        (make_integers, "layer 'conv1' holds int32; expected floating point numbers"),
         (make_not_finite, "layer 'conv1' holds numbers that are not finite"),
-        (make_missing_layer, "another network, with none for 1 layers, such as 'conv1'"),
+        (make_missing_layer, "another network, with none for 1 layers, such as 'conv1'; expected 54 layers .* without a gap"),
         (make_further_layer, "another network, with 1 unknown layers, such as 'predictions'"),
         (make_unnamed_layer, "'conv2d' without a layer name"),
-        (make_older_layout, "no group 'layers'"),
+        (make_older_layout, "cannot be read .*'layers'"),
         (make_circle, "'layers/conv2d/sub' is reached twice"),
         (make_deep_groups, "is nested too deep"),
         (make_gap, "cannot be read"),
@@ -206,7 +301,7 @@ def test_hostile_or_wrong_file_is_refused_before_anything_changes(untouched, sav
         change(file, other)
     before = untouched.get_weights()
     with pytest.raises(WeightsError, match=message):
-        weights.load_weights(untouched, "MobileNet", str(saved), alpha=0.25)
+        weights.load_weights(untouched, "MobileNet", str(saved), 0.25)
     assert all(np.array_equal(a, b) for a, b in zip(before, untouched.get_weights(), strict=True))
 
 
@@ -214,7 +309,7 @@ def test_hostile_or_wrong_file_is_refused_before_anything_changes(untouched, sav
 def test_what_is_no_hdf5_is_refused(tmp_path, content):
     path = tmp_path / "broken.weights.h5"
     path.write_bytes(content)
-    with pytest.raises(WeightsError, match="not a readable HDF5 file"):
+    with pytest.raises(WeightsError, match="cannot be read .*; expected a .weights.h5 file; damaged"):
         build_narrow(path)
 
 
@@ -308,7 +403,8 @@ def test_broken_card_is_refused(runs, text):
 
 
 def test_keras_file_with_hostile_weights_is_refused(runs, tmp_path):
-    check_keras(runs[1] / "model.keras")
+    with open_checked(runs[1] / "model.keras") as file:
+        assert "layers" in file
     with zipfile.ZipFile(runs[1] / "model.keras") as archive:
         archive.extractall(tmp_path / "inside")
     with h5py.File(tmp_path / "inside" / "model.weights.h5", "r+") as file:
@@ -316,11 +412,15 @@ def test_keras_file_with_hostile_weights_is_refused(runs, tmp_path):
     with zipfile.ZipFile(tmp_path / "hostile.keras", "w") as archive:
         for name in ("config.json", "metadata.json", "model.weights.h5"):
             archive.write(tmp_path / "inside" / name, name)
-    with pytest.raises(WeightsError, match="is a ExternalLink"):
-        check_keras(tmp_path / "hostile.keras")
+    with pytest.raises(WeightsError, match="is a ExternalLink"), open_checked(tmp_path / "hostile.keras"):
+        pass
+    with zipfile.ZipFile(tmp_path / "packed.keras", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("model.weights.h5", bytes(1 << 20))
+    with pytest.raises(WeightsError, match="model.weights.h5 is compressed"), open_checked(tmp_path / "packed.keras"):
+        pass
     (tmp_path / "none.keras").write_bytes(b"no zip")
-    with pytest.raises(WeightsError, match="expected a .keras file"):
-        check_keras(tmp_path / "none.keras")
+    with pytest.raises(WeightsError, match="expected a .keras file"), open_checked(tmp_path / "none.keras"):
+        pass
 
 
 # --- ImageNet -------------------------------------------------------------------------------------------
@@ -357,12 +457,9 @@ class Server(http.server.SimpleHTTPRequestHandler):
 @pytest.fixture
 def imagenet(narrow, tmp_path, monkeypatch):
     """A server with MobileNet's ImageNet file in the layout of keras.applications, and an empty KERAS_HOME."""
-    from keras.src.legacy.saving.legacy_h5_format import save_weights_to_hdf5_group
-
     path = tmp_path / "served" / "mobilenet_2_5_224_tf_no_top.h5"
     path.parent.mkdir()
-    with h5py.File(path, "w") as file:
-        save_weights_to_hdf5_group(file, narrow)
+    write_older_layout(path, narrow)
     handler = type("Handler", (Server,), {"directory": str(path.parent)})
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), lambda *a, **k: handler(*a, directory=str(path.parent), **k))
     threading.Thread(target=server.serve_forever, daemon=True).start()

@@ -257,7 +257,9 @@ def test_a_model_is_saved_for_keras_alone_with_its_card(folder):
     model.compile("adam", "mse")
     run = make_run()
     run.save_model(model, "first", classes=["a", "b"], cascade={"then": "second", "threshold": np.float64(0.4)})
-    run.save_model(model, "second", classes=["c", "d"], flips=True)
+    for layer, lacks in zip(model.layers, (False, True), strict=True):  # as weights.load_weights marks them
+        layer.starts_random = lacks
+    run.save_model(model, "second", classes=["c", "d"])
     card = json.loads((folder / "model" / "card.json").read_text())
     assert (card["task"], card["profile"], card["dataset"], card["kind"]) == ("smile", "laptop", "facehack", "photographs")
     assert list(card["models"]) == ["first", "second"]
@@ -266,6 +268,8 @@ def test_a_model_is_saved_for_keras_alone_with_its_card(folder):
         *("first.keras", "MobileNet", [8, 6]),
         ["a", "b"],
     )
+    assert "start" not in first
+    assert card["models"]["second"]["start"] == "MobileNet, flatten from the file, dense new"
     assert first["cascade"] == {"then": "second", "threshold": 0.4} and len(first["sha256"]) == 64
     opened = keras.models.load_model(folder / "model" / "first.keras", safe_mode=True)
     assert not opened.compiled
