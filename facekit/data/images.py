@@ -7,6 +7,7 @@ import json
 import math
 import os
 import stat
+import warnings
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -23,15 +24,15 @@ from facekit.paths import cache_folder, resolve
 from facekit.progress import track
 
 # Only what photos come in: Pillow also knows EPS, which starts Ghostscript, and formats that nobody looks after.
-FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
-# What a folder of photos may also hold: listed, so that reading it says that it can't be read.
-OTHER_SUFFIXES = (".heic", ".heif", ".avif", ".jxl", ".jp2", ".dng", ".psd")
+FORMATS = ("JPEG", "PNG", "BMP", "DIB", "GIF", "WEBP", "TIFF", "PPM", "AVIF", "JPEG2000")
 MAXIMUM_PIXELS = 64_000_000  # a phone of 50 megapixels writes 8,160 x 6,144; decoded, 64 million pixels are 192 MB
 MAXIMUM_BYTES = 512 * 2**20
 LARGE = 8_000_000  # pixels from which images are decoded one at a time, and no larger than needed
 OWN_PHOTOS = 100  # at most so many are read for section 10 of a notebook
 DECODER_VERSION = 2  # part of a cache's name: raise it when the same file gives other pixels than before
 
+# Pillow warns of large images, which are refused here, and of a TIFF's metadata, which decides about nothing.
+warnings.filterwarnings("ignore", module="PIL")
 _ONE_LARGE = ThreadPoolExecutor(1)  # a thread of its own, not a lock: each thread keeps some of the memory that it used
 
 
@@ -41,8 +42,8 @@ def read_image(path: str | os.PathLike, size: tuple[int, int] | None = None) -> 
     Grey, palette and CMYK become RGB; transparent images are laid on white; 16-bit values keep their upper eight bits. Of an
     animation the first image is taken. Of what a file says about its image the orientation alone is read.
 
-    Missing data is noticed. Bytes that were overwritten are noticed in PNG and mostly in JPEG, but not in BMP, TIFF or WebP; of
-    these verify names the images that end in one colour.
+    Missing data is noticed. Bytes that were overwritten are noticed in PNG, in JPEG unless they decode to as many bits as
+    before, and not in the other formats; verify names JPEGs with a hole of zeros, and images that end in one colour.
 
     Args:
         path: a regular file.
@@ -88,10 +89,12 @@ def decode_image(content: bytes, name: str | os.PathLike, size: tuple[int, int] 
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:  # Pillow's own limit, a little above
         raise ImageError(f"{name}: {error}", expected=f"at most {MAXIMUM_PIXELS:,} pixels", hint="make it smaller") from error
-    except UnidentifiedImageError as error:
-        received = f"{name} is no image that can be read: it starts with {content[:16]!r}"
-        raise ImageError(received, expected=f"one of {', '.join(FORMATS)}", hint="save it as JPEG") from error
     except Exception as error:  # on broken files Pillow raises OSError, SyntaxError, struct.error and more
+        start = content[:64].ljust(64, b"\0")
+        known = any(Image.OPEN[kind][1](start) for kind in FORMATS) and b"heic" not in start  # which is in AVIF's container
+        if isinstance(error, UnidentifiedImageError) and not known:
+            received = f"{name} is no image that can be read: it starts with {content[:16]!r}"
+            raise ImageError(received, expected=f"one of {', '.join(FORMATS)}", hint="save it as JPEG") from error
         received = f"{name} is broken or truncated ({len(content):,} bytes, starts with {content[:16]!r}): {error}"
         raise ImageError(received, hint="fetch the file again") from error
 
@@ -102,8 +105,7 @@ def list_images(folder: str | os.PathLike) -> list[str]:
     Raises:
         ImageError: no such folder, or no image in it.
     """
-    suffixes = (*tables.IMAGE_SUFFIXES, *OTHER_SUFFIXES)
-    names = sorted(name for found in tables.list_files(folder) for name in found if name.lower().endswith(suffixes))
+    names = sorted(filter(tables.is_image, sum(tables.list_files(folder), [])))
     if not names:
         raise ImageError(f"{folder}: no image", expected=f"files that end in {', '.join(tables.IMAGE_SUFFIXES)}")
     return names

@@ -20,8 +20,22 @@ from facekit.errors import DataError, ParameterError
 from facekit.paths import resolve
 
 KINDS = ("photographs", "synthetic", "planted")
-IMAGE_SUFFIXES = tuple(".jpg .jpeg .jpe .jfif .png .bmp .gif .webp .tif .tiff .ppm".split())
-_JUNK = {"thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "__macosx"}  # besides all names that start with a dot
+# What an image is called, for readers, verify and predict alike: images.FORMATS, and formats that are named as not readable.
+IMAGE_SUFFIXES = tuple(
+    ".jpg .jpeg .jpe .jfif .mpo .png .apng .bmp .dib .gif .webp .tif .tiff .ppm .pgm .pbm .pnm .pfm "
+    ".avif .avifs .jp2 .j2k .jpx".split()
+)
+_OTHER_SUFFIXES = tuple(
+    ".heic .heics .heif .heifs .hif .jxl .jxr .dng .cr2 .cr3 .crw .nef .nrw .arw .srf .sr2 .raf .orf .rw2 .rwl .pef .srw "
+    ".x3f .3fr .iiq .mrw .kdc .dcr .erf .mef .svg .svgz .psd .psb .xcf .kra .tga .pcx .ico .icns .qoi .sgi .exr .hdr "
+    ".eps .wmf .emf".split()
+)
+# What Windows, macOS, Synology, Kaggle and Office leave in a folder: a whole name, whatever its case.
+_JUNK = re.compile(
+    r"\..*|~\$.*|(eh)?thumbs(_vista)?\.db|desktop\.ini|icon\r|__macosx|@eadir|\$recycle\.bin|system volume information"
+    r"|.*(:encryptable|zone\.identifier)",
+    re.IGNORECASE | re.DOTALL,
+)
 
 
 @dataclass(frozen=True)
@@ -92,7 +106,7 @@ def read_every_row(name: str, folder: str | os.PathLike, **options: str) -> Data
         reader = importlib.import_module(f"facekit.data.readers.{name}")
     except ModuleNotFoundError as error:
         raise ParameterError(f"{name} has no reader", expected=f"facekit/data/readers/{name}.py") from error
-    return Dataset(name, root, read_kind(root), *reader.read_tables(root, **options))
+    return Dataset(name, root, read_marker(root)["kind"], *reader.read_tables(root, **options))
 
 
 def refuse_unusable(name: str, root: Path, table: pd.DataFrame, excluded: pd.DataFrame) -> None:
@@ -104,22 +118,31 @@ def refuse_unusable(name: str, root: Path, table: pd.DataFrame, excluded: pd.Dat
         raise DataError(received, hint=f"`facekit data verify {name} --root {root}` lists them all")
 
 
-def read_kind(root: Path) -> str:
-    """Return "photographs", or the kind that facekit.json in the folder states, such as "synthetic"."""
-    path = root / "facekit.json"
-    try:
-        kind = json.loads(path.read_text(encoding="utf-8"))["kind"] if path.is_file() else KINDS[0]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        kind = None
+def read_marker(root: Path) -> dict:
+    """Return what facekit.json in a folder states, its `kind` one of KINDS; where there is no such file, "photographs"."""
+    path, marker = root / "facekit.json", {"kind": KINDS[0]}
+    if os.path.lexists(path):
+        if not path.is_file():  # a pipe would never end
+            raise DataError(f"{path} is not a regular file", expected="a file that states the kind", hint="remove it")
+        try:
+            marker = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError):
+            marker = None
+    kind = marker.get("kind") if isinstance(marker, dict) else None
     if kind not in KINDS:
         raise DataError(f"{path}: kind {kind!r}", expected="one of " + ", ".join(KINDS))
-    return kind
+    return marker
+
+
+def is_image(name: str) -> bool:
+    """Tell whether a file is called like an image, be it of a format that can't be read."""
+    return name.lower().endswith(IMAGE_SUFFIXES + _OTHER_SUFFIXES)
 
 
 def list_files(folder: str | os.PathLike) -> tuple[list[str], list[str]]:
     """List a folder without opening anything in it: a pipe or a device would never end.
 
-    Junk of Windows, macOS and Kaggle (Thumbs.db, desktop.ini, .DS_Store, ._IMG.jpg, __MACOSX) is left out.
+    What systems leave behind (.DS_Store, Thumbs.db, @eaDir, ~$IMG.jpg, IMG.jpg:Zone.Identifier) is left out.
 
     Returns:
         The names of regular files, links to such among them; and those of folders, pipes, devices and broken links. Sorted.
@@ -131,7 +154,7 @@ def list_files(folder: str | os.PathLike) -> tuple[list[str], list[str]]:
     try:
         with os.scandir(folder) as entries:
             for entry in entries:
-                if not (entry.name.startswith(".") or entry.name.lower() in _JUNK):
+                if not _JUNK.fullmatch(entry.name):
                     (files if _is_regular(entry) else others).append(entry.name)
     except OSError as error:
         raise DataError(f"{folder} cannot be read ({error.strerror})", expected="a folder with images") from error

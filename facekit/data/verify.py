@@ -15,13 +15,16 @@ import numpy as np
 import pandas as pd
 
 from facekit.data.download import check_file
-from facekit.data.images import read_image
+from facekit.data.images import decode_image, read_bytes
 from facekit.data.manifests import DatasetManifest, Manifest, Table, read_manifest
+from facekit.data.readers.image_files import take_apart
 from facekit.data.readers.text import find_form
-from facekit.data.tables import IMAGE_SUFFIXES, divide, find_folder, read_every_row, read_rows, refuse_unusable
+from facekit.data.tables import divide, find_folder, is_image, read_every_row, read_rows, refuse_unusable
 from facekit.errors import DataError, ImageError, ParameterError
 from facekit.paths import hash_file, resolve, write_text
 from facekit.progress import track
+
+HOLE = 64  # zero bytes; the compressed pixels of 20,000 real JPEGs have at most 15 in a row
 
 
 @dataclass
@@ -99,7 +102,7 @@ def _verify_dataset(manifest: DatasetManifest, root: Path, found: Report, worker
             named.update(rows.loc[rows["found"].eq(True), "path"])
     found.findings += pd.concat(excluded).drop_duplicates(["file", "row"]).to_dict("records")
     for folder, (files, others) in folders.items():
-        for name in (name for name in files + others if name.lower().endswith(IMAGE_SUFFIXES) or (folder and name in files)):
+        for name in (name for name in files + others if is_image(name) or (folder and name in files)):
             if (path := f"{folder}/{name}" if folder else name) not in named:
                 found.findings.append(_describe(path, "no row names this file" if name in files else "is not a regular file"))
     sizes = _decode_images(root, sorted(named), found, workers)
@@ -130,23 +133,25 @@ def _compare_counts(table: Table, rows: pd.DataFrame, found: Report) -> None:
 def _decode_images(root: Path, paths: list[str], found: Report, workers: int) -> list[tuple[int, int]]:
     """Return height and width of every image that can be decoded."""
 
-    def decode(path: str) -> tuple[int, int, bool] | str:
+    def decode(path: str) -> tuple[tuple[int, int], str] | ImageError:
         try:
-            image = read_image(root / path)
+            image = decode_image(content := read_bytes(root / path), root / path)
         except ImageError as error:
-            return str(error)
+            return error
         end = image[-max(1, len(image) // 4) :]
-        return *image.shape[:2], bool((end == end[0, 0]).all())
+        if content.startswith(b"\xff\xd8") and bytes(HOLE) in take_apart(content)[0]:
+            return image.shape[:2], f"{HOLE} or more zero bytes in a row within its pixels: perhaps damaged"
+        return image.shape[:2], "its lowest quarter is of one colour: perhaps damaged" if (end == end[0, 0]).all() else ""
 
     sizes = []
     with ThreadPoolExecutor(workers) as pool:
         for path, result in zip(paths, track(pool.map(decode, paths), "decoding images", len(paths)), strict=True):
-            if isinstance(result, str):
-                found.problems.append(_describe(path, result))
+            if isinstance(result, ImageError):
+                found.problems.append(_describe(path, str(result)))
                 continue
-            sizes.append(result[:2])
-            if result[2]:  # as where a damaged file was filled up
-                found.findings.append(_describe(path, "its lowest quarter is of one colour: perhaps damaged"))
+            sizes.append(result[0])
+            if result[1]:
+                found.findings.append(_describe(path, result[1]))
     if sizes:
         (low, narrow), (high, wide) = np.min(sizes, axis=0), np.max(sizes, axis=0)
         found.notes.append(f"images are {narrow} to {wide} pixels wide and {low} to {high} high")

@@ -3,6 +3,8 @@
 import io
 import os
 import struct
+import subprocess
+import sys
 import threading
 import zlib
 
@@ -54,7 +56,7 @@ def test_a_photograph_keeps_its_pixels_and_has_the_asked_size(tmp_path):
     image[:] = 0  # the array is the caller's own
 
 
-@pytest.mark.parametrize("kind", ["JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM"])
+@pytest.mark.parametrize("kind", images.FORMATS)
 def test_every_format_is_read(tmp_path, kind):
     flat = Image.new("RGB", (16, 12), (200, 100, 50))
     image = read_image(write(tmp_path, "flat", encode(flat, kind)))
@@ -76,7 +78,7 @@ def test_every_format_is_read(tmp_path, kind):
         (8, (0, -1), (30, 20)),
     ],
 )
-@pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "WEBP"])
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "WEBP", "AVIF"])
 def test_the_orientation_of_the_camera_is_applied(tmp_path, orientation, corner, shape, kind):
     stored = np.full((20, 30, 3), 255, np.uint8)
     rows, columns = (slice(None, 8) if at == 0 else slice(-8, None) for at in corner)
@@ -170,6 +172,13 @@ def make_bad_files() -> dict[str, tuple[bytes, str]]:
         "refused_as_damaged.png": (bytes(crossed), "broken or truncated"),
         "refused_as_cut_in_half.bmp": (encode(draw_photograph(), "BMP")[:5000], "broken or truncated"),
         "refused_as_cut_in_half.tiff": (encode(draw_photograph(), "TIFF")[:5000], "starts with b'II*"),
+        "refused_as_cut_lzw.tiff": (encode(draw_photograph(), "TIFF", compression="tiff_lzw")[:9000], "broken or truncated"),
+        "refused_as_cut_in_half.dib": (encode(draw_photograph(), "DIB")[:5000], "broken or truncated"),
+        "refused_as_cut.jp2": (encode(draw_photograph(), "JPEG2000")[:-200], "broken or truncated"),
+        "refused_as_cut_in_half.avif": (encode(draw_photograph(), "AVIF")[:450], "broken or truncated"),
+        "refused_as_cut_near_the_end.avif": (encode(draw_photograph(), "AVIF")[:-50], "broken or truncated"),
+        "refused_as_heic.jpg": (b"\0\0\0\x18ftypmif1\0\0\0\0mif1heic", "no image that can be read"),
+        "refused_as_drawing.svg": (b'<svg xmlns="http://www.w3.org/2000/svg"/>', "starts with b'<svg xmlns"),
         "refused_as_cut_in_half.webp": (encode(draw_photograph(), "WEBP")[:200], "starts with b'RIFF"),
         "refused_as_cut_in_half.gif": (encode(draw_photograph(), "GIF")[:2000], "starts with b'GIF8"),
         "refused_as_of_unknown_range.tiff": (encode(Image.new("F", (4, 4), 0.5), "TIFF"), "range is unknown"),
@@ -187,6 +196,28 @@ def test_bad_files_are_refused_in_one_line_that_names_them(tmp_path, name):
     assert str(path) in message
     assert told in message
     assert "\n" not in message
+
+
+def test_nothing_is_printed_beside_the_error(tmp_path):
+    """In a process of its own: pytest makes an error of each warning."""
+    for name in ("refused_as_cut_lzw.tiff", "refused_as_cut_in_half.avif"):
+        write(tmp_path, name, make_bad_files()[name][0])
+    write(tmp_path, "refused_as_bomb.png", write_png(10_000, 10_000))
+    program = """
+import pathlib, sys
+from facekit.data.images import read_image
+from facekit.errors import ImageError
+for path in sorted(pathlib.Path(sys.argv[1]).iterdir()):
+    try:
+        read_image(path)
+    except ImageError as error:
+        print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", program, str(tmp_path)], capture_output=True, text=True, check=True)
+    assert done.stderr == ""
+    bomb, avif, tiff = done.stdout.splitlines()
+    assert "announces 10000 x 10000 pixels" in bomb
+    assert "broken or truncated" in avif and "broken or truncated" in tiff
 
 
 def test_a_bomb_is_refused_by_its_header_and_not_decoded(tmp_path, monkeypatch):
@@ -406,7 +437,9 @@ def test_what_is_not_a_regular_file_is_refused_and_not_opened(tmp_path):
 
 
 def test_a_folder_lists_what_ends_like_an_image_and_no_junk(tmp_path):
-    junk, images = ["Thumbs.db", "._a.jpg", "notes.txt"], ["a.JPG", "b.jfif", "c.jpe", "d.heic", "e.avif", "f.png"]
+    junk = ["Thumbs.db", "._a.jpg", "~$a.jpg", "a.jpg:Zone.Identifier", "notes.txt"]
+    images = ["a.JPG", "b.jfif", "c.jpe", "d.heic", "e.avif", "f.png", "g.pgm", "h.apng", "i.avifs", "j.heics", "k.dib"]
+    images += ["l.pnm", "m.CR2", "n.nef", "o.dng", "p.svg", "q.psd"]
     for name in junk:
         write(tmp_path, name, b"junk")
     with pytest.raises(ImageError, match="no image"):

@@ -7,12 +7,12 @@ explain.
 import json
 import os
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from facekit.data.readers.selfie import ATTRIBUTES
+from facekit.data.tables import read_marker
 from facekit.errors import DataError
 from facekit.paths import resolve
 
@@ -67,19 +67,17 @@ def read_truth(root: str | os.PathLike) -> Truth | None:
     """Return how the popularity in a folder of selfies was made, or None for the real one, which nobody knows.
 
     Raises:
-        DataError: the folder says that its popularity was made, and not how.
+        DataError: facekit.json says that the popularity was made, and not how, or is no readable file.
     """
-    path = Path(resolve(root)) / "facekit.json"
+    path = resolve(root) / "facekit.json"
+    marker = read_marker(resolve(root))
+    if marker["kind"] == "photographs":
+        return None
     try:
-        marker = json.loads(path.read_text(encoding="utf-8"))
-        if marker["kind"] == "photographs":
-            return None
         formula = marker["popularity"]
         interactions = tuple((a, b, float(weight)) for a, b, weight in formula["interactions"])
         formula = Truth(**formula | {"interactions": interactions, "drawn": tuple(formula["drawn"])})
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise DataError(f"{path}: no formula of the popularity in it", hint="make the folder again") from error
     unknown = {*formula.weights, *formula.drawn, *(name for pair in interactions for name in pair[:2])} - set(ATTRIBUTES)
     if unknown:
