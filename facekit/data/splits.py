@@ -1,5 +1,7 @@
 """Which row trains, which validates, which tests: rows of one `group` stay together, and validation is taken from train."""
 
+import warnings
+
 import numpy as np
 import pandas as pd
 from scipy.sparse import coo_array
@@ -7,6 +9,7 @@ from scipy.sparse.csgraph import connected_components
 from sklearn.model_selection import StratifiedGroupKFold
 
 from facekit.data import audit
+from facekit.data.tables import refuse_missing_classes
 from facekit.errors import DataError
 
 
@@ -36,11 +39,12 @@ def split_validation(table: pd.DataFrame, target: str, fraction: float, *, seed:
         fraction: of the training rows, above 0 and at most 0.5; one part of round(1 / fraction) equal parts.
 
     Raises:
-        DataError: there are fewer groups in train than parts.
+        DataError: train has fewer groups than parts, or a class has no row in one of the splits.
     """
     table = table.copy()
     train = np.flatnonzero(table["split"] == "train")
     table.loc[train[_pick_part(table.iloc[train], target, fraction, seed)], "split"] = "validation"
+    refuse_missing_classes(table, target)
     return table
 
 
@@ -88,9 +92,13 @@ def _pick_part(rows: pd.DataFrame, target: str, fraction: float, seed: int) -> n
     """Return the positions of one stratified part, grouped, of `rows`."""
     if not 0 < fraction <= 0.5:
         raise DataError(f"a split's fraction of {fraction}", expected="a number above 0 and at most 0.5")
-    parts, groups = round(1 / fraction), rows["group"].nunique()
-    if groups < parts:
+    parts = round(1 / fraction)
+    largest = rows[target].value_counts().max()
+    few = (rows["group"].nunique(), f"groups in {len(rows)} rows"), (largest, f"rows of the largest class of {target}")
+    count, what = min(few)
+    if count < parts:
         expected = f"at least {parts}, to split off one part of {parts}"
-        raise DataError(f"{groups} groups in {len(rows)} rows", expected=expected, hint="use more rows or a larger fraction")
+        raise DataError(f"{count} {what}", expected=expected, hint="use more rows or a larger fraction")
     folds = StratifiedGroupKFold(parts, shuffle=True, random_state=seed)
-    return next(folds.split(rows, rows[target].astype(str), rows["group"]))[1]
+    with warnings.catch_warnings(action="ignore", category=UserWarning):  # of a class with fewer rows than parts
+        return next(folds.split(rows, rows[target].astype(str), rows["group"]))[1]

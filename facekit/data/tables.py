@@ -8,13 +8,14 @@ import importlib
 import json
 import os
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from facekit.data.manifests import DatasetManifest, Table, list_manifests
+from facekit.data.manifests import DatasetManifest, Table, list_manifests, read_manifest
 from facekit.data.readers.text import EXCLUDED, read_text
 from facekit.errors import DataError, ParameterError
 from facekit.paths import resolve
@@ -64,17 +65,22 @@ class Dataset:
             rows: how many; 0, or more than there are: all.
             target: a column of classes, or of numbers, whose thirds are then the classes.
             seed: which rows.
+
+        Raises:
+            DataError: a class has no row in one of the splits.
         """
-        if not 0 < rows < len(self.table):
-            return self.table.copy()
-        order = np.random.default_rng(seed).permutation(len(self.table))
-        classes = self.table[target]
-        if classes.nunique() > 20 and pd.api.types.is_numeric_dtype(classes):
-            classes = pd.qcut(classes, 3, labels=False, duplicates="drop")
-        strata = pd.DataFrame({"split": self.table["split"], "class": classes}).iloc[order]
-        same = strata.groupby(["split", "class"], dropna=False)
-        place = (same.cumcount() + 0.5) / same["split"].transform("size")
-        return self.table.loc[np.sort(place.sort_values(kind="stable").index[:rows])].reset_index(drop=True)
+        part, classes = self.table.copy(), self.table[target]
+        is_number = classes.nunique() > 20 and pd.api.types.is_numeric_dtype(classes)
+        if 0 < rows < len(part):
+            order = np.random.default_rng(seed).permutation(len(part))
+            classes = pd.qcut(classes, 3, labels=False, duplicates="drop") if is_number else classes
+            strata = pd.DataFrame({"split": part["split"], "class": classes}).iloc[order]
+            same = strata.groupby(["split", "class"], dropna=False)
+            place = (same.cumcount() + 0.5) / same["split"].transform("size")
+            part = part.loc[np.sort(place.sort_values(kind="stable").index[:rows])].reset_index(drop=True)
+        if not is_number:
+            refuse_missing_classes(part, target, self.table[target])
+        return part
 
 
 def read_dataset(name: str, folder: str | os.PathLike, **options: str) -> Dataset:
@@ -87,10 +93,11 @@ def read_dataset(name: str, folder: str | os.PathLike, **options: str) -> Datase
 
     Raises:
         ParameterError: there is no dataset of that name.
-        DataError: a table is missing or unreadable, or at least half of the rows can't be used.
+        DataError: a table is missing or unreadable, at least half of the rows can't be used, or a published split has none.
     """
     dataset = read_every_row(name, folder, **options)
     refuse_unusable(name, dataset.root, dataset.table, dataset.excluded)
+    refuse_missing_splits(dataset)
     return dataset
 
 
@@ -116,6 +123,27 @@ def refuse_unusable(name: str, root: Path, table: pd.DataFrame, excluded: pd.Dat
         counts = f"{len(excluded):,} of {len(excluded) + len(table):,} rows cannot be used"
         received = f"{root}: {counts}, the first in {first.file} row {first.row}: {first.value}: {first.reason}"
         raise DataError(received, hint=f"`facekit data verify {name} --root {root}` lists them all")
+
+
+def refuse_missing_splits(dataset: Dataset) -> None:
+    """Raise DataError where a split is published and no row of it can be used."""
+    tables = read_manifest(dataset.name).tables
+    meanings = [column.values.values() for table in tables for column in table.columns.values()]
+    published, counts = {table.split for table in tables}.union(*meanings), dataset.table["split"].value_counts()
+    for split in ("train", "validation", "test") if "" not in counts else ():
+        if split in published and split not in counts:
+            there = ", ".join(f"{other} {count:,}" for other, count in counts.items())
+            received = f"{dataset.root}: no image of the official split {split} ({there})"
+            raise DataError(received, expected="some of each", hint="add them")
+
+
+def refuse_missing_classes(table: pd.DataFrame, target: str, classes: Iterable = ()) -> None:
+    """Raise DataError where one of `classes`, or of those in the table, has no row in one of the table's splits."""
+    counts = pd.crosstab(table[target], table["split"]).reindex(sorted({*table[target], *classes}), fill_value=0)
+    for name, row in counts[(counts == 0).any(axis=1)].iterrows():
+        listed = ", ".join(f"{split or 'in all'} {count:,}" for split, count in row.items())
+        received = f"class {name!r} of {target} has too few rows: {listed}"
+        raise DataError(received, expected="at least one in each split", hint="use more rows, or leave the class out")
 
 
 def read_marker(root: Path) -> dict:

@@ -195,3 +195,7 @@ def test_sample_keeps_proportions_and_order(tmp_path):
     assert part["path"].tolist() != dataset.sample(40, "label", seed=1)["path"].tolist()
     assert len(dataset.sample(0, "label", seed=0)) == len(dataset.sample(500, "label", seed=0)) == 200
     assert dataset.sample(20, "score", seed=0)["split"].value_counts().tolist() == [10, 10]
+    with pytest.raises(DataError, match=r"class 'c' of label has too few rows: test 0, train 0; .*; use more rows, or leave"):
+        dataset.sample(6, "label", seed=0)
+    with pytest.raises(DataError, match=r"class 'c' of label has too few rows: test 0, train 10"):
+        Dataset("x", tmp_path, "synthetic", table[:190], table).sample(0, "label", seed=0)

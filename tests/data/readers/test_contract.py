@@ -9,7 +9,7 @@ from pathlib import Path
 import cv2
 import pandas as pd
 import pytest
-from raw_files import write_celeba, write_facehack, write_indian_actors, write_selfies
+from raw_files import write_celeba, write_facehack, write_image, write_indian_actors, write_selfies
 
 from facekit.data.manifests import DatasetManifest, list_manifests, read_manifest
 from facekit.data.readers import celeba, selfie
@@ -253,6 +253,8 @@ def test_a_marker_that_is_no_file_is_one_line_and_nothing_hangs(raw, make):
 @pytest.mark.parametrize("make", [missing, folder, pipe, endless, link_to_itself])
 def test_an_image_that_is_none_is_excluded_and_nothing_hangs(raw, make):
     name, root = raw
+    if name == "celeba":
+        write_image(root / "img_align_celeba" / "000004.jpg", seed=4)  # a second training image
     path = read_dataset(name, root).table["path"][0]
     (root / path).unlink()
     make(root / path)
