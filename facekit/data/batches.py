@@ -20,22 +20,6 @@ _ORDER = 1
 _DIGESTS: dict[int, tuple[weakref.ref, str]] = {}
 
 
-def one_hot(labels, classes) -> np.ndarray:
-    """Turn class names (n,) into float32 one-hot rows (n, classes), in the fixed order of `classes`.
-
-    Raises:
-        DataError: a label is not a known class.
-
-    >>> one_hot(["b", "a"], ("a", "b")).tolist()
-    [[0.0, 1.0], [1.0, 0.0]]
-    """
-    codes = {name: code for code, name in enumerate(classes)}
-    unknown = next((label for label in labels if label not in codes), None)
-    if unknown is not None:
-        raise DataError(f"label {unknown!r}", expected=f"one of {', '.join(map(str, classes))}")
-    return np.eye(len(classes), dtype=np.float32)[[codes[label] for label in labels]]
-
-
 def digest(array: np.ndarray) -> str:
     """Return a digest of an array's shape, type and bytes; one that cannot be written to is read once."""
     known = _DIGESTS.get(id(array))
@@ -60,8 +44,7 @@ class Batches(keras.utils.PyDataset):
         inputs: uint8 images (n, height, width, 3), which may be a memory map, or features (n, width); or a dict of such
             arrays by input name.
         targets: array with a target for each of the n rows, or a dict of them by output name; None to predict.
-        rows: row numbers to take, in this order; None takes all. A row that is repeated (see balance.oversample) is
-            augmented differently each time.
+        rows: row numbers to take, in this order; None takes all. Each copy of a row is augmented differently.
         batch_size: rows a batch; an epoch's last batch may be smaller.
         augment: changes each image; needs a seed.
         seed: of the order and the augmentation.
