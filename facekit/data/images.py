@@ -156,38 +156,42 @@ def resize_image(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return image
 
 
-def read_images(
-    root: str | os.PathLike, paths: Sequence[str], size: tuple[int, int], *, cache: bool = True, workers: int = 2
-) -> np.ndarray:
-    """Read many images into one array, in the order of `paths`, whatever the number of workers.
+def read_images(root: str | os.PathLike, paths: Sequence[str], size: tuple[int, int]) -> np.ndarray:
+    """Read many images into one array, in the order of `paths`.
+
+    They are decoded once, into a file of the cache that is mapped, not loaded; it is named by the size and by the files, their
+    sizes and times of change.
 
     Args:
         root: the folder that `paths`, n of them, are relative to.
         size: (height, width) in pixels.
-        cache: decode them once into a file that is mapped, not loaded; False: in memory, n * height * width * 3 bytes. The file
-            is named by the size and the list of files, their sizes and times of change.
-        workers: threads that decode.
 
     Returns:
-        uint8 array (n, height, width, 3); with the cache it is read-only.
+        uint8 array (n, height, width, 3), read-only.
 
     Raises:
         ImageError: as `read_image`, for the first such file.
         DataError: no space is left for the cache.
     """
-    root, paths = Path(root), [str(path) for path in paths]
-    shape = (len(paths), *_check_size(size), 3)
-    if not cache or not paths:  # an array without elements cannot be mapped
-        images = np.empty(shape, np.uint8)
-        _fill(images, root, paths, workers)
-        return images
-    file = cache_folder("images") / f"{shape[1]}x{shape[2]}-{_digest_files(root, paths, shape)}.npy"
+    root, shape = Path(root), (len(paths), *_check_size(size), 3)
+    if not shape[0]:  # an array without elements cannot be mapped
+        return np.empty(shape, np.uint8)
+    try:
+        states = [(str(path), (root / path).stat()) for path in paths]
+    except OSError as error:
+        raise ImageError(f"{error.filename}: {error.strerror}", expected="an image") from error
+    files = [(path, state.st_size, state.st_mtime_ns) for path, state in states]
+    digest = hashlib.sha256(json.dumps([DECODER_VERSION, str(root.resolve()), shape, files]).encode()).hexdigest()[:16]
+    file = cache_folder("images") / f"{shape[1]}x{shape[2]}-{digest}.npy"
     with FileLock(file.with_suffix(".lock")):
         if not file.exists():
             unfinished = file.with_suffix(".unfinished")  # one name under the lock: what a killed run left is written over
             try:
                 images = _reserve(unfinished, shape)
-                _fill(images, root, paths, workers)
+                with ThreadPoolExecutor(2) as pool:
+                    read = pool.map(lambda path: read_image(root / path, shape[1:3]), paths)
+                    for row, image in enumerate(track(read, "reading images", shape[0])):  # raises what a worker raised
+                        images[row] = image
                 images.flush()
                 unfinished.replace(file)
             finally:
@@ -208,24 +212,6 @@ def _reserve(file: Path, shape: tuple[int, ...]) -> np.memmap:
         received = f"no space left on {file.parent}, needs {math.ceil(math.prod(shape) / 1e6):,} MB"
         raise DataError(received, hint="free some, or name another folder in FACEKIT_CACHE") from error
     return images
-
-
-def _fill(images: np.ndarray, root: Path, paths: list[str], workers: int) -> None:
-    def read_into(row: int) -> None:
-        images[row] = read_image(root / paths[row], images.shape[1:3])
-
-    with ThreadPoolExecutor(max(1, workers)) as pool:
-        for _ in track(pool.map(read_into, range(len(paths))), "reading images", len(paths)):  # raises what a worker raised
-            pass
-
-
-def _digest_files(root: Path, paths: list[str], shape: tuple[int, ...]) -> str:
-    try:
-        states = [(root / path).stat() for path in paths]
-    except OSError as error:
-        raise ImageError(f"{error.filename}: {error.strerror}", expected="an image") from error
-    files = [(path, state.st_size, state.st_mtime_ns) for path, state in zip(paths, states, strict=True)]
-    return hashlib.sha256(json.dumps([DECODER_VERSION, str(root.resolve()), shape, files]).encode()).hexdigest()[:16]
 
 
 def _check_size(size: tuple[int, int]) -> tuple[int, int]:
