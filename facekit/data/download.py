@@ -18,7 +18,7 @@ import pooch
 import requests
 from filelock import FileLock
 
-from facekit.data.manifests import Archive, DatasetManifest, FixedFile, Manifest, PageSource, read_manifest
+from facekit.data.manifests import DatasetManifest, FixedFile, Manifest, read_manifest
 from facekit.data.tables import read_dataset
 from facekit.errors import DataError, ParameterError
 from facekit.paths import build_key, cache_folder, resolve
@@ -37,23 +37,21 @@ def describe_steps(manifest: Manifest, target: Path) -> str:
 
 
 def fetch(name: str, target: Path, *, only: Iterable[str] = ()) -> list[Path]:
-    """Download what a manifest names into `target`.
+    """Download what a manifest names into `target`, and return that folder in a list, or the paths of single files.
 
     Args:
         name: the manifest's name.
         target: the folder to fill; for a dataset it must be new or empty. Weights that are there and right are not downloaded.
         only: for weights, the file names wanted; default all.
 
-    Returns:
-        The folder in a list, or the paths of the single files.
-
     Raises:
         DataError: no connection, a wrong hash, an unsafe archive, another dataset than published, or a page to sign up on.
     """
     manifest, target = read_manifest(name), resolve(target)
-    source = manifest.source
-    if isinstance(source, PageSource):
-        raise DataError(f"{name} is given out on {source.url} only", hint=f"`facekit data fetch {name}` prints the steps")
+    if manifest.source.kind == "page":
+        raise DataError(
+            f"{name} is given out on {manifest.source.url} only", hint=f"`facekit data fetch {name}` prints the steps"
+        )
     known = {file.path: file for file in manifest.files if file.url}
     if unknown := set(only) - set(known):
         raise ParameterError(f"{name} has no file {', '.join(sorted(unknown))}", expected="one of " + ", ".join(known))
@@ -63,8 +61,8 @@ def fetch(name: str, target: Path, *, only: Iterable[str] = ()) -> list[Path]:
             shutil.rmtree(scratch, ignore_errors=True)  # what a killed download left
             scratch.mkdir(parents=True)
             try:
-                if isinstance(source, Archive):
-                    return [_fetch_dataset(manifest, source, target, scratch)]
+                if manifest.source.kind == "archive":
+                    return [_fetch_dataset(manifest, target, scratch)]
                 return [_fetch_file(known[path], target, scratch) for path in (tuple(only) or known)]
             finally:
                 shutil.rmtree(scratch, ignore_errors=True)
@@ -87,13 +85,7 @@ def check_file(path: Path, file: FixedFile) -> None:
 
 
 def check_members(archive: Path, *, max_files: int, max_bytes: int) -> None:
-    """Refuse a zip or tar archive before anything is unpacked: what leads outside, links, devices, absurd numbers and sizes.
-
-    Args:
-        archive: told by content, not by name.
-        max_files: largest number of files.
-        max_bytes: largest size of all files together, unpacked.
-    """
+    """Refuse a zip or tar archive (told by content) before it is unpacked: paths that lead outside, links, absurd sizes."""
     count = total = 0
     for name, size, regular in _list_zip(archive) if zipfile.is_zipfile(archive) else _list_tar(archive):
         path = PurePosixPath(name)
@@ -106,7 +98,8 @@ def check_members(archive: Path, *, max_files: int, max_bytes: int) -> None:
             raise DataError(f"{archive.name}: more than {max_files:,} files or {max_bytes:,} bytes")
 
 
-def _fetch_dataset(manifest: DatasetManifest, source: Archive, target: Path, scratch: Path) -> Path:
+def _fetch_dataset(manifest: DatasetManifest, target: Path, scratch: Path) -> Path:
+    source = manifest.source
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise DataError(f"{target} is not empty", expected="a new folder", hint="remove it, or name another with --root")
     archive = _retrieve(source.url, f"sha256:{source.sha256}" if source.sha256 else None, scratch, source.max_bytes)
