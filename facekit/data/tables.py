@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from facekit.data.manifests import DatasetManifest, Table, list_manifests, read_manifest
+from facekit.data.manifests import DatasetManifest, Table, read_manifest
 from facekit.data.readers.text import EXCLUDED, read_text
 from facekit.errors import DataError, ParameterError
 from facekit.paths import resolve
@@ -23,13 +23,11 @@ from facekit.paths import resolve
 KINDS = ("photographs", "synthetic", "planted")
 # What an image is called, for readers, verify and predict alike: images.FORMATS, and formats that are named as not readable.
 IMAGE_SUFFIXES = tuple(
-    ".jpg .jpeg .jpe .jfif .mpo .png .apng .bmp .dib .gif .webp .tif .tiff .ppm .pgm .pbm .pnm .pfm "
-    ".avif .avifs .jp2 .j2k .jpx".split()
+    ".jpg .jpeg .jpe .jfif .mpo .png .apng .bmp .dib .gif .webp .tif .tiff .ppm .pgm .pbm .pnm .avif .avifs .jp2 .j2k".split()
 )
 _OTHER_SUFFIXES = tuple(
-    ".heic .heics .heif .heifs .hif .jxl .jxr .dng .cr2 .cr3 .crw .nef .nrw .arw .srf .sr2 .raf .orf .rw2 .rwl .pef .srw "
-    ".x3f .3fr .iiq .mrw .kdc .dcr .erf .mef .svg .svgz .psd .psb .xcf .kra .tga .pcx .ico .icns .qoi .sgi .exr .hdr "
-    ".eps .wmf .emf".split()
+    ".heic .heics .heif .heifs .hif .jxl .dng .cr2 .cr3 .crw .nef .nrw .arw .srf .sr2 .raf .orf .rw2 .rwl .pef .srw .x3f .3fr "
+    ".iiq .pfm .mrw .kdc .dcr .erf .svg .svgz .psd .psb .xcf .tga .pcx .ico .icns .qoi .sgi .exr .hdr .eps .wmf .emf".split()
 )
 # What Windows, macOS, Synology, Kaggle and Office leave in a folder: a whole name, whatever its case.
 _JUNK = re.compile(
@@ -46,7 +44,7 @@ class Dataset:
     Attributes:
         name: the manifest's name.
         root: the folder that `path` is relative to.
-        kind: "photographs", "synthetic" or "planted".
+        kind: one of KINDS.
         table: `path` (relative, with /), `split` ("train", "validation", "test" or "" where none is published),
             `group` (what must not cross splits), then the target columns; the index counts from 0.
         excluded: the rows left out: `file`, `row` (line in the file, from 1), `value`, `reason`.
@@ -104,8 +102,7 @@ def read_dataset(name: str, folder: str | os.PathLike, **options: str) -> Datase
 def read_every_row(name: str, folder: str | os.PathLike, **options: str) -> Dataset:
     """Do what `read_dataset` does, however few rows can be used: verify lists the others."""
     root = resolve(folder)
-    if name not in list_manifests():
-        raise ParameterError(f"unknown dataset {name!r}", expected="one of " + ", ".join(list_manifests()))
+    read_manifest(name)
     if not root.is_dir():
         hint = "run `make sample`" if root.parts[-3:-1] == ("data", "sample") else f"see `facekit data fetch {name}`"
         raise DataError(f"{root} is not a folder", expected=f"the folder of {name}", hint=hint)
@@ -183,7 +180,8 @@ def list_files(folder: str | os.PathLike) -> tuple[list[str], list[str]]:
         with os.scandir(folder) as entries:
             for entry in entries:
                 if not _JUNK.fullmatch(entry.name):
-                    (files if _is_regular(entry) else others).append(entry.name)
+                    is_file = entry.is_file(follow_symlinks=False) or os.path.isfile(entry)
+                    (files if is_file else others).append(entry.name)
     except OSError as error:
         raise DataError(f"{folder} cannot be read ({error.strerror})", expected="a folder with images") from error
     return sorted(files), sorted(others)
@@ -279,17 +277,9 @@ def find_folder(table: Table, root: Path, keys: pd.Series) -> tuple[str, list[st
     return best
 
 
-def _is_regular(entry: os.DirEntry) -> bool:
-    try:
-        return entry.is_file()
-    except OSError:  # a link to itself
-        return False
-
-
 def _index_stems(files: list[str]) -> dict[str, str]:
     """Return name without suffix -> image file: a dataset's copy may hold .png for the table's .jpg."""
-    pairs = (os.path.splitext(name) for name in reversed(files))
-    return {stem: stem + suffix for stem, suffix in pairs if suffix.lower() in IMAGE_SUFFIXES}
+    return {os.path.splitext(name)[0]: name for name in reversed(files) if name.lower().endswith(IMAGE_SUFFIXES)}
 
 
 def _name_images(pattern: str, keys: pd.Series) -> pd.Series:

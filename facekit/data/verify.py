@@ -133,30 +133,29 @@ def _compare_counts(table: Table, rows: pd.DataFrame, found: Report) -> None:
 
 def _decode_images(root: Path, paths: list[str], found: Report, workers: int) -> list[tuple[int, int]]:
     """Return height and width of every image that can be decoded."""
-
-    def decode(path: str) -> tuple[tuple[int, int], str] | ImageError:
-        try:
-            image = decode_image(content := read_bytes(root / path), root / path)
-        except ImageError as error:
-            return error
-        end = image[-max(1, len(image) // 4) :]
-        if content.startswith(b"\xff\xd8") and bytes(HOLE) in take_apart(content)[0]:
-            return image.shape[:2], f"{HOLE} or more zero bytes in a row within its pixels: perhaps damaged"
-        return image.shape[:2], "its lowest quarter is of one colour: perhaps damaged" if (end == end[0, 0]).all() else ""
-
     sizes = []
     with ThreadPoolExecutor(workers) as pool:
-        for path, result in zip(paths, track(pool.map(decode, paths), "decoding images", len(paths)), strict=True):
-            if isinstance(result, ImageError):
-                found.problems.append(_describe(path, str(result)))
-                continue
-            sizes.append(result[0])
-            if result[1]:
-                found.findings.append(_describe(path, result[1]))
+        decoded = pool.map(lambda path: _decode(root / path), paths)
+        for path, (size, reason) in zip(paths, track(decoded, "decoding images", len(paths)), strict=True):
+            sizes += [size] if size else []
+            if reason:
+                (found.findings if size else found.problems).append(_describe(path, reason))
     if sizes:
         (low, narrow), (high, wide) = np.min(sizes, axis=0), np.max(sizes, axis=0)
         found.notes.append(f"images are {narrow} to {wide} pixels wide and {low} to {high} high")
     return sizes
+
+
+def _decode(path: Path) -> tuple[tuple[int, int] | None, str]:
+    """Return height and width, None where it can't be decoded, and what is wrong with an image."""
+    try:
+        image = decode_image(content := read_bytes(path), path)
+    except ImageError as error:
+        return None, str(error)
+    end = image[-max(1, len(image) // 4) :]
+    if content.startswith(b"\xff\xd8") and bytes(HOLE) in take_apart(content)[0]:
+        return image.shape[:2], f"{HOLE} or more zero bytes in a row within its pixels: perhaps damaged"
+    return image.shape[:2], "its lowest quarter is of one colour: perhaps damaged" if (end == end[0, 0]).all() else ""
 
 
 def _check_files(manifest: Manifest, root: Path, found: Report) -> None:
