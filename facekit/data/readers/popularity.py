@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 import pandas as pd
+from pydantic import TypeAdapter, ValidationError
 
 from facekit.data.readers.selfie import ATTRIBUTES
 from facekit.data.tables import read_marker
@@ -19,28 +20,16 @@ from facekit.paths import resolve
 
 @dataclass(frozen=True)
 class Truth:
-    """A score that depends on attributes, plus normal noise.
+    """A score that depends on attributes, plus normal noise."""
 
-    Attributes:
-        base: the score without any of the attributes.
-        weights: attribute -> what it adds.
-        interactions: (attribute, attribute, what is added where both are present).
-        noise: standard deviation of the noise.
-        drawn: columns that were drawn independently of everything and add nothing.
-    """
-
-    base: float
-    weights: dict[str, float]
-    interactions: tuple[tuple[str, str, float], ...]
-    noise: float
-    drawn: tuple[str, ...]
+    base: float  # the score without any of the attributes
+    weights: dict[str, float]  # attribute -> what it adds
+    interactions: tuple[tuple[str, str, float], ...]  # attribute, attribute, what is added where both are present
+    noise: float  # standard deviation
+    drawn: tuple[str, ...]  # columns that were drawn independently of everything and add nothing
 
     def compute_scores(self, table: pd.DataFrame) -> np.ndarray:
-        """Return the noiseless popularity of each row, float (n,): what an oracle that knows the formula would predict.
-
-        Args:
-            table: a selfie table; a missing attribute counts as absent.
-        """
+        """Return the noiseless popularity of each row of a selfie table, float (n,); a missing attribute counts as absent."""
         labels = table[list(ATTRIBUTES)].fillna(0)
         score = self.base + sum(weight * labels[name] for name, weight in self.weights.items())
         return np.asarray(score + sum(weight * labels[a] * labels[b] for a, b, weight in self.interactions), float)
@@ -69,17 +58,14 @@ def read_truth(root: str | os.PathLike) -> Truth | None:
     Raises:
         DataError: facekit.json says that the popularity was made, and not how, or is no readable file.
     """
-    path = resolve(root) / "facekit.json"
-    marker = read_marker(resolve(root))
+    path, marker = resolve(root) / "facekit.json", read_marker(resolve(root))
     if marker["kind"] == "photographs":
         return None
     try:
-        formula = marker["popularity"]
-        interactions = tuple((a, b, float(weight)) for a, b, weight in formula["interactions"])
-        formula = Truth(**formula | {"interactions": interactions, "drawn": tuple(formula["drawn"])})
-    except (ValueError, KeyError, TypeError) as error:
+        truth = TypeAdapter(Truth).validate_python(marker.get("popularity"))
+    except ValidationError as error:
         raise DataError(f"{path}: no formula of the popularity in it", hint="make the folder again") from error
-    unknown = {*formula.weights, *formula.drawn, *(name for pair in interactions for name in pair[:2])} - set(ATTRIBUTES)
-    if unknown:
+    pairs = (name for pair in truth.interactions for name in pair[:2])
+    if unknown := {*truth.weights, *truth.drawn, *pairs} - set(ATTRIBUTES):
         raise DataError(f"{path}: {min(unknown)!r} is no attribute", hint="make the folder again")
-    return formula
+    return truth
