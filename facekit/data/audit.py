@@ -1,7 +1,6 @@
 """Equal and near-duplicate images, and who is in two splits: what would make a test value measure memory.
 
-Files are compared by digest, images by perceptual hash: 64 bits of their coarse structure, of which a resized or recompressed
-copy changes few.
+Files are compared by digest, images by perceptual hash: 64 bits of coarse structure, of which a resized copy changes few.
 """
 
 import hashlib
@@ -20,7 +19,7 @@ from PIL import Image
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from facekit.data.images import DECODER_VERSION, LARGE, decode_image, read_bytes, resize_image
+from facekit.data.images import DECODER_VERSION, LARGE, decode_image, read_bytes, read_states, resize_image
 from facekit.errors import DataError, ParameterError
 from facekit.paths import build_key, cache_folder, write_text
 from facekit.progress import track
@@ -44,11 +43,10 @@ def hash_images(root: str | os.PathLike, paths: Sequence[str]) -> pd.DataFrame:
     Raises:
         ImageError: the first file that is no image, or is broken.
     """
-    root, paths = Path(root), [str(path) for path in paths]
+    root, states = Path(root), {path: state for path, *state in read_states(root, paths)}
     file = cache_folder("hashes") / f"{DECODER_VERSION}-{build_key(root=str(root.resolve()))}.json"
     with FileLock(file.with_suffix(".lock")):
         known = json.loads(file.read_text()) if file.exists() else {}
-        states = {path: _read_state(root / path) for path in paths}
         missing = [path for path, state in states.items() if path not in known or known[path][:2] != state]
         if missing:
             with ThreadPoolExecutor(2) as pool:
@@ -56,20 +54,14 @@ def hash_images(root: str | os.PathLike, paths: Sequence[str]) -> pd.DataFrame:
                 known |= {path: states[path] + row for path, row in zip(missing, rows, strict=True)}
             write_text(file, json.dumps(known))
     digests, phashes = ([known[path][column] for path in paths] for column in (2, 3))
-    return pd.DataFrame({"path": paths, "digest": np.array(digests, object), "phash": np.array(phashes, np.uint64)})
+    return pd.DataFrame({"path": list(paths), "digest": np.array(digests, object), "phash": np.array(phashes, np.uint64)})
 
 
 def find_groups(hashes: pd.DataFrame, distance: int = NEAR) -> np.ndarray:
-    """Number the groups of images that must stay in one split.
+    """Number the groups of images that must stay in one split: int64 (n,), from 0 in the order in which they first appear.
 
-    Neighbours of neighbours are in one group, so a wide distance chains a whole dataset together.
-
-    Args:
-        hashes: what `hash_images` returns, n rows.
-        distance: bits, 0 to 64, by which neighbours may differ.
-
-    Returns:
-        int64 (n,), numbered from 0 in the order in which groups first appear.
+    Images whose hashes differ in at most `distance` bits, 0 to 64, are neighbours, and neighbours of neighbours are in one
+    group; so a wide distance chains a whole dataset together.
 
     >>> find_groups(pd.DataFrame({"phash": np.array([0, 7, 0, 8 + 7], np.uint64)})).tolist()
     [0, 1, 0, 1]
@@ -85,7 +77,7 @@ def find_groups(hashes: pd.DataFrame, distance: int = NEAR) -> np.ndarray:
 
 
 def find_nearest(phash_a: Sequence[int], phash_b: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
-    """Find for each image of b, uint64 (n,), the image of a, uint64 (m,), that looks most like it; a has at least one.
+    """Find for each image of b, uint64 (n,), the image of a, at least one, that looks most like it.
 
     Returns:
         distance: int (n,), differing bits, 0 to 64; index: int (n,), the first such row of a.
@@ -102,7 +94,7 @@ def find_nearest(phash_a: Sequence[int], phash_b: Sequence[int]) -> tuple[np.nda
 
 
 def audit_splits(table: pd.DataFrame, hashes: pd.DataFrame, target: str) -> dict[str, Any]:
-    """Say which images, people and labels of a split are not what a fair test needs.
+    """Count and name the images, people and labels of a split that are not what a fair test needs.
 
     Args:
         table: columns path, split and group, and the target's; rows whose split is empty are in no split.
@@ -135,12 +127,7 @@ def audit_splits(table: pd.DataFrame, hashes: pd.DataFrame, target: str) -> dict
 
 
 def digest(table: pd.DataFrame, hashes: pd.DataFrame) -> dict[str, str]:
-    """Return `table` and `images`, sha256 of the rows in their order and of the files' digests, 64 hex digits each.
-
-    Args:
-        table: path, split, group and the targets.
-        hashes: what `hash_images` returns, for all paths of the table or more.
-    """
+    """Return `table` and `images`, sha256 of the rows in their order and of the files' digests, 64 hex digits each."""
     digests = _join(table, hashes)["digest"]
     lines = sorted({f"{path} {value}" for path, value in zip(table["path"], digests, strict=True)})
     texts = {"table": table.to_csv(index=False, lineterminator="\n"), "images": "\n".join(lines)}
@@ -155,14 +142,6 @@ def _hash(path: Path) -> list:
         image = resize_image(image, (height // 4, width // 4))
     bits = imagehash.phash(Image.fromarray(image)).hash
     return [hashlib.sha256(content).hexdigest(), int(np.packbits(bits).view(">u8")[0])]
-
-
-def _read_state(path: Path) -> list[int]:
-    try:
-        state = path.stat()
-    except OSError:
-        return [-1, -1]  # in no cache, so it is read, and refused in the one place that does so
-    return [state.st_size, state.st_mtime_ns]
 
 
 def _measure(rows: np.ndarray, columns: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:

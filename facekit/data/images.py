@@ -92,19 +92,17 @@ def decode_image(content: bytes, name: str | os.PathLike, size: tuple[int, int] 
     except Exception as error:  # on broken files Pillow raises OSError, SyntaxError, struct.error and more
         start = content[:64].ljust(64, b"\0")
         known = any(Image.OPEN[kind][1](start) for kind in FORMATS) and b"heic" not in start  # which is in AVIF's container
-        if isinstance(error, UnidentifiedImageError) and not known:
+        unidentified = isinstance(error, UnidentifiedImageError)
+        if unidentified and not known:
             received = f"{name} is no image that can be read: it starts with {content[:16]!r}"
             raise ImageError(received, expected=f"one of {', '.join(FORMATS)}", hint="save it as JPEG") from error
-        received = f"{name} is broken or truncated ({len(content):,} bytes, starts with {content[:16]!r}): {error}"
+        reason = "its header is damaged" if unidentified else error
+        received = f"{name} is broken or truncated ({len(content):,} bytes, starts with {content[:16]!r}): {reason}"
         raise ImageError(received, hint="fetch the file again") from error
 
 
 def list_images(folder: str | os.PathLike) -> list[str]:
-    """Return the names in a folder that end like an image's, sorted; those that can't be read, such as HEIC, are among them.
-
-    Raises:
-        ImageError: no such folder, or no image in it.
-    """
+    """Return the names of images in a folder, sorted, those that can't be read, such as HEIC, among them; ImageError: none."""
     names = sorted(filter(tables.is_image, sum(tables.list_files(folder), [])))
     if not names:
         raise ImageError(f"{folder}: no image", expected=f"files that end in {', '.join(tables.IMAGE_SUFFIXES)}")
@@ -112,17 +110,17 @@ def list_images(folder: str | os.PathLike) -> list[str]:
 
 
 def read_own_photos(folder: str, size: tuple[int, int]) -> np.ndarray:
-    """Read your own photos for section 10 of a notebook; one that can't be read is named and left out.
+    """Read the first OWN_PHOTOS of a folder for section 10 of a notebook; one that can't be read is named and left out.
 
     Args:
         folder: relative to the project's root; empty for the synthetic selfies.
         size: (height, width) in pixels.
 
     Returns:
-        uint8 array (n, height, width, 3) of the first OWN_PHOTOS by name.
+        uint8 array (n, height, width, 3).
 
     Raises:
-        ImageError: no such folder, or no image in it that can be read.
+        DataError: no such folder, or no image in it that can be read.
     """
     root = resolve(folder or ".facekit/data/sample/selfie/images")
     if not folder and not root.is_dir():
@@ -159,8 +157,7 @@ def resize_image(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 def read_images(root: str | os.PathLike, paths: Sequence[str], size: tuple[int, int]) -> np.ndarray:
     """Read many images into one array, in the order of `paths`.
 
-    They are decoded once, into a file of the cache that is mapped, not loaded; it is named by the size and by the files, their
-    sizes and times of change.
+    They are decoded once, into a file of the cache that is mapped, not loaded; another size or a changed file makes another.
 
     Args:
         root: the folder that `paths`, n of them, are relative to.
@@ -170,18 +167,13 @@ def read_images(root: str | os.PathLike, paths: Sequence[str], size: tuple[int, 
         uint8 array (n, height, width, 3), read-only.
 
     Raises:
-        ImageError: as `read_image`, for the first such file.
-        DataError: no space is left for the cache.
+        DataError: a file that `read_image` refuses, or no space is left for the cache.
     """
     root, shape = Path(root), (len(paths), *_check_size(size), 3)
     if not shape[0]:  # an array without elements cannot be mapped
         return np.empty(shape, np.uint8)
-    try:
-        states = [(str(path), (root / path).stat()) for path in paths]
-    except OSError as error:
-        raise ImageError(f"{error.filename}: {error.strerror}", expected="an image") from error
-    files = [(path, state.st_size, state.st_mtime_ns) for path, state in states]
-    digest = hashlib.sha256(json.dumps([DECODER_VERSION, str(root.resolve()), shape, files]).encode()).hexdigest()[:16]
+    parts = [DECODER_VERSION, str(root.resolve()), shape, read_states(root, paths)]
+    digest = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
     file = cache_folder("images") / f"{shape[1]}x{shape[2]}-{digest}.npy"
     with FileLock(file.with_suffix(".lock")):
         if not file.exists():
@@ -197,6 +189,15 @@ def read_images(root: str | os.PathLike, paths: Sequence[str], size: tuple[int, 
             finally:
                 unfinished.unlink(missing_ok=True)
     return np.load(file, mmap_mode="r")
+
+
+def read_states(root: Path, paths: Sequence[str]) -> list[tuple[str, int, int]]:
+    """Return path, size in bytes and time of change of each file: where these are equal, so is the image."""
+    try:
+        states = [(str(path), os.stat(root / path)) for path in paths]
+    except OSError as error:
+        raise ImageError(f"{error.filename}: {error.strerror}", expected="an image") from error
+    return [(path, state.st_size, state.st_mtime_ns) for path, state in states]
 
 
 def _reserve(file: Path, shape: tuple[int, ...]) -> np.memmap:

@@ -19,8 +19,8 @@ def merge_groups(*columns: np.ndarray) -> np.ndarray:
     >>> merge_groups(np.array([0, 0, 1, 2]), np.array(["a", "b", "b", "c"])).tolist()
     [0, 0, 0, 1]
     """
-    n = len(columns[0])
-    nodes, total = [], n  # a node for each row, then one for each value
+    n = total = len(columns[0])
+    nodes = []  # a node for each row, then one for each value
     for column in columns:
         codes, values = pd.factorize(np.asarray(column))
         nodes.append(codes + total)
@@ -49,14 +49,7 @@ def split_validation(table: pd.DataFrame, target: str, fraction: float, *, seed:
 
 
 def split_table(table: pd.DataFrame, target: str, *, validation: float = 0.1, test: float = 0.1, seed: int) -> pd.DataFrame:
-    """Return the table with all rows split anew into train, validation and test, whole groups at a time.
-
-    Args:
-        table: rows with `group` and the target column; `split` is replaced.
-        target: the column whose classes keep their proportions.
-        validation: fraction of the rows that are not test.
-        test: fraction of all rows.
-    """
+    """Do what `split_validation` does, after a part `test` of all rows, whatever their split, has been moved to test."""
     table = table.assign(split="train")
     table.loc[_pick_part(table, target, test, seed), "split"] = "test"
     return split_validation(table, target, validation, seed=seed)
@@ -68,10 +61,10 @@ def split_selfies(
     """Split selfies whole groups at a time, keep a split that is given, and take at most so many rows of each part.
 
     Args:
-        table: of the reader, with `path`, `split`, `group` and `popularity`.
+        table: of the reader, with `path`, `split`, `group` and `popularity`, each third of which is split alike.
         hashes: of audit.hash_images, in the order of the table; images within audit.NEAR bits become one group.
         validation: fraction of the rows that are not test, where no split is given.
-        test: fraction of all rows, where no split is given. Each third of the popularity is split alike.
+        test: fraction of all rows, where no split is given.
         limits: split -> rows it has at most, drawn at random; 0 for all of them.
 
     Returns:
@@ -81,19 +74,17 @@ def split_selfies(
     if (table["split"] == "").any():
         thirds = pd.qcut(table["popularity"].rank(method="first"), 3, labels=False)
         table = split_table(table.assign(third=thirds), "third", validation=validation, test=test, seed=seed)
-        table = table.drop(columns="third")
     parts = [
         rows.sample(min(limits[split] or len(rows), len(rows)), random_state=seed) for split, rows in table.groupby("split")
     ]
-    return pd.concat(parts).sort_index().reset_index(drop=True)
+    return pd.concat(parts).sort_index().reset_index(drop=True).drop(columns="third", errors="ignore")
 
 
 def _pick_part(rows: pd.DataFrame, target: str, fraction: float, seed: int) -> np.ndarray:
     """Return the positions of one stratified part, grouped, of `rows`."""
     if not 0 < fraction <= 0.5:
         raise DataError(f"a split's fraction of {fraction}", expected="a number above 0 and at most 0.5")
-    parts = round(1 / fraction)
-    largest = rows[target].value_counts().max()
+    parts, largest = round(1 / fraction), rows[target].value_counts().max()
     few = (rows["group"].nunique(), f"groups in {len(rows)} rows"), (largest, f"rows of the largest class of {target}")
     count, what = min(few)
     if count < parts:
