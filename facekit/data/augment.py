@@ -1,7 +1,6 @@
 """Random changes of images: the transformations of Keras' ImageDataGenerator, drawn by key and warped by OpenCV.
 
-Keras' class draws from numpy's global state, so that two workers give other images than one. Here every draw comes from a
-seed, and `draw_seed` makes that seed of (seed, epoch, row, copy).
+Keras' class draws from numpy's global state, so that two workers give other images than one. Here a seed gives every draw.
 """
 
 import threading
@@ -32,13 +31,10 @@ def draw_seed(seed: int, epoch: int, row: int, copy: int = 0) -> int:
 class ImageDataGenerator:
     """The transformations of `tf.keras.preprocessing.image.ImageDataGenerator`, without its global state and iterators.
 
-    The same draws for the same seed, and the same images where they are square, up to one grey level. What differs, and why:
-
-    - Keras swaps height and width in the centre that it turns, shears and zooms about, so an image that is not square also
-      moves. Here the centre is the image's middle.
-    - Keras' height_shift_range moves images sideways and width_shift_range up and down. This is kept, since published values
-      depend on it; but a fraction is one of the side along which the image moves.
-    - A call without a seed draws from fresh entropy, never from numpy's global state.
+    The same draws for the same seed, and the same images where they are square, up to one grey level. Keras swaps height and
+    width in the centre that it turns, shears and zooms about, so that another image also moves; here it is the image's middle.
+    Keras' height_shift_range moves images sideways and width_shift_range up and down: this is kept, since published values
+    depend on it; but a fraction is one of the side along which the image moves.
 
     Args:
         rotation_range: degrees; drawn from -rotation_range to rotation_range.
@@ -79,9 +75,8 @@ class ImageDataGenerator:
     def get_random_transform(self, img_shape: tuple[int, ...], seed: int | None = None) -> dict[str, Any]:
         """Draw what happens to one image of shape (height, width, 3); seed: see `draw_seed`, None for fresh entropy.
 
-        Returns:
-            theta and shear (degrees), tx and ty (pixels along the width and the height), zx and zy (factors),
-            flip_horizontal, brightness (factor or None).
+        Returns: theta and shear (degrees), tx and ty (pixels along the width and the height), zx and zy (factors),
+        flip_horizontal, brightness (factor or None).
         """
         if not hasattr(_DRAWS, "generator"):
             _DRAWS.generator = np.random.RandomState()  # which stands behind np.random.seed

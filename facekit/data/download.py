@@ -74,20 +74,17 @@ def check_file(path: Path, file: FixedFile) -> None:
     """Raise DataError unless the file is there and holds the bytes that the manifest knows."""
     if not path.is_file():
         raise DataError(f"{path} is missing")
-    size = path.stat().st_size
-    if file.bytes is not None and size != file.bytes:
+    if file.bytes not in (None, size := path.stat().st_size):
         raise DataError(f"{path}: {size:,} bytes", expected=f"{file.bytes:,} as published")
-    if file.known_hash:
-        algorithm, _, expected = file.known_hash.partition(":")
-        received = pooch.file_hash(str(path), alg=algorithm)
-        if received != expected:
-            raise DataError(f"{path}: {algorithm} {received}", expected=expected)
+    algorithm, _, expected = (file.known_hash or "").partition(":")
+    if expected and (received := pooch.file_hash(str(path), alg=algorithm)) != expected:
+        raise DataError(f"{path}: {algorithm} {received}", expected=expected)
 
 
 def check_members(archive: Path, *, max_files: int, max_bytes: int) -> None:
-    """Refuse a zip or tar archive (told by content) before it is unpacked: paths that lead outside, links, absurd sizes."""
+    """Refuse a zip or tar archive before it is unpacked: paths that lead outside, links, devices, absurd numbers and sizes."""
     count = total = 0
-    for name, size, regular in _list_zip(archive) if zipfile.is_zipfile(archive) else _list_tar(archive):
+    for name, size, regular in _list_members(archive):
         path = PurePosixPath(name)
         if path.is_absolute() or ".." in path.parts or set(name) & set("\\:\0"):
             raise DataError(f"{archive.name}: {name!r} leads outside", expected="paths inside the archive")
@@ -166,19 +163,19 @@ def _refuse_downgrade(response: requests.Response, **_) -> None:
         raise DataError(f"{response.url} leads to {goal}", expected="an address with https")
 
 
-def _list_zip(archive: Path) -> Iterator[tuple[str, int, bool]]:
-    with zipfile.ZipFile(archive) as opened:
-        for entry in opened.infolist():  # orig_filename: zipfile cuts a name at a NUL, which would hide what is behind it
-            kind = stat.S_IFMT(entry.external_attr >> 16)
-            yield entry.orig_filename, entry.file_size, kind in (0, stat.S_IFREG, stat.S_IFDIR)
-
-
-def _list_tar(archive: Path) -> Iterator[tuple[str, int, bool]]:
-    with archive.open("rb") as file:
-        opener = _Headers if file.read(2) == b"\x1f\x8b" else open
-    with opener(archive, "rb") as stream, tarfile.open(fileobj=stream, mode="r:") as opened:
-        for entry in opened:
-            yield entry.name, entry.size, entry.isfile() or entry.isdir()
+def _list_members(archive: Path) -> Iterator[tuple[str, int, bool]]:
+    """Yield name, unpacked size, and whether it is a plain file or folder; the archive's kind is told by its content."""
+    if zipfile.is_zipfile(archive):
+        with zipfile.ZipFile(archive) as opened:
+            for entry in opened.infolist():  # orig_filename: zipfile cuts a name at a NUL, which would hide what is behind it
+                kind = stat.S_IFMT(entry.external_attr >> 16)
+                yield entry.orig_filename, entry.file_size, kind in (0, stat.S_IFREG, stat.S_IFDIR)
+    else:
+        with archive.open("rb") as file:
+            opener = _Headers if file.read(2) == b"\x1f\x8b" else open
+        with opener(archive, "rb") as stream, tarfile.open(fileobj=stream, mode="r:") as opened:
+            for entry in opened:
+                yield entry.name, entry.size, entry.isfile() or entry.isdir()
 
 
 class _Headers(gzip.GzipFile):

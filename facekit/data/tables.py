@@ -1,7 +1,7 @@
 """From a dataset's published tables and files to one table: what is read and judged here, verify prints as well.
 
-The manifest says which forms a table comes in. All end here in the same data frame of text, with the file and line of every
-row and the reason for which it can't be used; a reader turns that into paths, splits, groups and targets.
+Here is a data frame of text, with the file and line of every row and the reason for which it can't be used; a reader turns
+that into paths, splits, groups and targets.
 """
 
 import importlib
@@ -42,17 +42,14 @@ class Dataset:
     """A dataset as the rest of facekit sees it.
 
     Attributes:
-        name: the manifest's name.
-        root: the folder that `path` is relative to.
-        kind: one of KINDS.
-        table: `path` (relative, with /), `split` ("train", "validation", "test" or "" where none is published),
+        table: `path` (relative to root, with /), `split` ("train", "validation", "test" or "" where none is published),
             `group` (what must not cross splits), then the target columns; the index counts from 0.
         excluded: the rows left out: `file`, `row` (line in the file, from 1), `value`, `reason`.
     """
 
-    name: str
+    name: str  # the manifest's
     root: Path
-    kind: str
+    kind: str  # one of KINDS
     table: pd.DataFrame
     excluded: pd.DataFrame
 
@@ -86,7 +83,7 @@ def read_dataset(name: str, folder: str | os.PathLike, **options: str) -> Datase
 
     Args:
         name: a manifest's name, whose reader is `facekit.data.readers.NAME`.
-        folder: the folder in the dataset's own layout; a relative one starts at the project's root.
+        folder: in the dataset's own layout; a relative one starts at the project's root.
         options: of that reader alone, such as `uncertain` of the selfies.
 
     Raises:
@@ -165,12 +162,9 @@ def is_image(name: str) -> bool:
 
 
 def list_files(folder: str | os.PathLike) -> tuple[list[str], list[str]]:
-    """List a folder without opening anything in it: a pipe or a device would never end.
+    """Return the sorted names of a folder's regular files, and of its folders, pipes, devices and broken links.
 
-    What systems leave behind (.DS_Store, Thumbs.db, @eaDir, ~$IMG.jpg, IMG.jpg:Zone.Identifier) is left out.
-
-    Returns:
-        The names of regular files, links to such among them; and those of folders, pipes, devices and broken links. Sorted.
+    Nothing is opened, since a pipe or a device would never end. What systems leave behind is left out.
 
     Raises:
         DataError: the folder can't be read.
@@ -191,12 +185,8 @@ def read_rows(manifest: DatasetManifest, name: str, root: Path) -> pd.DataFrame:
     """Read the published table of that name and judge each of its rows.
 
     Returns:
-        A row for each line but the header and blank ones: `file`, `row` (line, from 1), the table's columns as text, `value`
-        and `reason` ("" where the row can be used, else what is wrong with `value`); and, where the table has images, `path`
+        What `read_text` does, with a `reason` where something is wrong with `value`; and, where the table has images, `path`
         and `found`. A missing image is a reason, unless the manifest allows a subset.
-
-    Raises:
-        DataError: the table is missing, unreadable or without a row, or its header is another one.
     """
     table = manifest.table(name)
     rows = read_text(manifest, table, root)
