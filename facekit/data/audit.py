@@ -20,7 +20,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from facekit.data.images import DECODER_VERSION, LARGE, decode_image, read_bytes, read_states, resize_image
-from facekit.errors import DataError, ParameterError
+from facekit.errors import DataError
 from facekit.paths import build_key, cache_folder, write_text
 from facekit.progress import track
 
@@ -66,8 +66,6 @@ def find_groups(hashes: pd.DataFrame, distance: int = NEAR) -> np.ndarray:
     >>> find_groups(pd.DataFrame({"phash": np.array([0, 7, 0, 8 + 7], np.uint64)})).tolist()
     [0, 1, 0, 1]
     """
-    if not 0 <= distance <= 64:
-        raise ParameterError(f"distance {distance}", expected="0 to 64 differing bits")
     # Distinct hashes are enough; a thousand black images are then one point.
     distinct, member = np.unique(hashes["phash"].to_numpy(np.uint64), return_inverse=True)
     near = [np.stack(np.nonzero(block <= distance)) + [[start], [0]] for start, block in _measure(distinct, distinct)]

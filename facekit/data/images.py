@@ -1,6 +1,5 @@
 """A file becomes uint8 RGB of the asked size: one way for training and prediction. Pillow decodes, OpenCV resizes."""
 
-import errno
 import hashlib
 import io
 import json
@@ -179,13 +178,18 @@ def read_images(root: str | os.PathLike, paths: Sequence[str], size: tuple[int, 
         if not file.exists():
             unfinished = file.with_suffix(".unfinished")  # one name under the lock: what a killed run left is written over
             try:
-                images = _reserve(unfinished, shape)
-                with ThreadPoolExecutor(2) as pool:
-                    read = pool.map(lambda path: read_image(root / path, shape[1:3]), paths)
-                    for row, image in enumerate(track(read, "reading images", shape[0])):  # raises what a worker raised
-                        images[row] = image
-                images.flush()
+                with unfinished.open("wb") as stream, ThreadPoolExecutor(2) as pool:
+                    if hasattr(os, "posix_fallocate"):  # a full disk is told before minutes are spent
+                        os.posix_fallocate(stream.fileno(), 0, math.prod(shape))
+                    header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+                    np.lib.format.write_array_header_1_0(stream, header)
+                    images = pool.map(lambda path: read_image(root / path, shape[1:3]), paths)
+                    for image in track(images, "reading images", shape[0]):  # raises what a worker raised
+                        stream.write(image)
                 unfinished.replace(file)
+            except OSError as error:
+                received = f"{file.parent}: {error.strerror}, needs {math.ceil(math.prod(shape) / 1e6):,} MB"
+                raise DataError(received, hint="free some, or name another folder in FACEKIT_CACHE") from error
             finally:
                 unfinished.unlink(missing_ok=True)
     return np.load(file, mmap_mode="r")
@@ -198,21 +202,6 @@ def read_states(root: Path, paths: Sequence[str]) -> list[tuple[str, int, int]]:
     except OSError as error:
         raise ImageError(f"{error.filename}: {error.strerror}", expected="an image") from error
     return [(path, state.st_size, state.st_mtime_ns) for path, state in states]
-
-
-def _reserve(file: Path, shape: tuple[int, ...]) -> np.memmap:
-    """Return a mapped array whose blocks are there: writing to a sparse file on a full disk would kill the process."""
-    try:
-        images = np.lib.format.open_memmap(file, mode="w+", dtype=np.uint8, shape=shape)
-        if hasattr(os, "posix_fallocate"):
-            with file.open("rb+") as stream:
-                os.posix_fallocate(stream.fileno(), 0, file.stat().st_size)
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        received = f"no space left on {file.parent}, needs {math.ceil(math.prod(shape) / 1e6):,} MB"
-        raise DataError(received, hint="free some, or name another folder in FACEKIT_CACHE") from error
-    return images
 
 
 def _check_size(size: tuple[int, int]) -> tuple[int, int]:

@@ -156,11 +156,10 @@ def read_manifest(name: str) -> Manifest:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))  # yaml's C loader crashes on deep nesting
     except (yaml.YAMLError, OSError, ValueError, RecursionError) as error:
         raise DataError(f"{path.name}: no readable yaml ({error})") from error
-    if not isinstance(content, dict):
-        raise DataError(f"{path.name}: holds {type(content).__name__}", expected="keys and values")
-    model = Manifest if content.get("kind") == "weights" else DatasetManifest
-    try:  # what starts with _ is there to be referred to
-        return model.model_validate({key: value for key, value in content.items() if not str(key).startswith("_")})
+    if isinstance(content, dict):  # what starts with _ is there to be referred to
+        content = {key: value for key, value in content.items() if not str(key).startswith("_")}
+    try:
+        return (Manifest if name == "weights" else DatasetManifest).model_validate(content)
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(map(str, first["loc"])) or "(top level)"

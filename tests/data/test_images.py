@@ -487,7 +487,7 @@ def test_a_full_disk_is_told_before_anything_is_written(tmp_path, cache, monkeyp
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "posix_fallocate", fail)
-    with pytest.raises(DataError, match="no space left on .*images, needs 1 MB; .*FACEKIT_CACHE"):
+    with pytest.raises(DataError, match="images: No space left on device, needs 1 MB; .*FACEKIT_CACHE"):
         read_images(tmp_path, write_three(tmp_path), (4, 5))
     assert [file.suffix for file in (cache / "images").iterdir()] == [".lock"]
 

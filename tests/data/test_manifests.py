@@ -132,7 +132,7 @@ def archive(url):
         ({"text": b"title: \xff\n"}, r"facehack\.yaml: no readable yaml"),
         ({"text": "[" * 100_000}, r"facehack\.yaml: no readable yaml"),
         ({"text": "kind: dataset\nnull: 1\n"}, r"facehack\.yaml: "),
-        ({"text": "- a\n"}, r"facehack\.yaml: holds list; expected keys and values"),
+        ({"text": "- a\n"}, r"facehack\.yaml: \(top level\): Input should be a valid dictionary .*, received \['a'\]"),
     ],
 )
 def test_broken_manifest_names_file_and_key(spoil, changes, message):
