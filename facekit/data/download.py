@@ -40,8 +40,7 @@ def fetch(name: str, target: Path, *, only: Iterable[str] = ()) -> list[Path]:
     """Download what a manifest names into `target`, and return that folder in a list, or the paths of single files.
 
     Args:
-        name: the manifest's name.
-        target: the folder to fill; for a dataset it must be new or empty. Weights that are there and right are not downloaded.
+        target: for a dataset it must be new or empty. Weights that are there and right are not downloaded.
         only: for weights, the file names wanted; default all.
 
     Raises:

@@ -138,8 +138,7 @@ def read_own_photos(folder: str, size: tuple[int, int]) -> np.ndarray:
 def resize_image(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Resize an image to (height, width): the mean over areas where a side shrinks, linear where it grows.
 
-    Linear interpolation alone skips pixels when it shrinks an image, areas alone make blocks when it grows. An image that has
-    the size already is returned itself.
+    Linear interpolation alone skips pixels when it shrinks an image, areas alone make blocks when it grows.
 
     >>> resize_image(np.array([[[0] * 3, [100] * 3]], np.uint8), (1, 1)).tolist()
     [[[50, 50, 50]]]

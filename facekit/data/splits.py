@@ -48,8 +48,8 @@ def split_validation(table: pd.DataFrame, target: str, fraction: float, *, seed:
     return table
 
 
-def split_table(table: pd.DataFrame, target: str, *, validation: float = 0.1, test: float = 0.1, seed: int) -> pd.DataFrame:
-    """Do what `split_validation` does, after a part `test` of all rows, whatever their split, has been moved to test."""
+def split_table(table: pd.DataFrame, target: str, *, validation: float, test: float, seed: int) -> pd.DataFrame:
+    """Move a part `test` of all rows, whatever their split, to test, then a part `validation` of the others to validation."""
     table = table.assign(split="train")
     table.loc[_pick_part(table, target, test, seed), "split"] = "test"
     return split_validation(table, target, validation, seed=seed)
@@ -63,8 +63,7 @@ def split_selfies(
     Args:
         table: of the reader, with `path`, `split`, `group` and `popularity`, each third of which is split alike.
         hashes: of audit.hash_images, in the order of the table; images within audit.NEAR bits become one group.
-        validation: fraction of the rows that are not test, where no split is given.
-        test: fraction of all rows, where no split is given.
+        validation, test: as in `split_table`, where no split is given.
         limits: split -> rows it has at most, drawn at random; 0 for all of them.
 
     Returns:
@@ -74,9 +73,8 @@ def split_selfies(
     if (table["split"] == "").any():
         thirds = pd.qcut(table["popularity"].rank(method="first"), 3, labels=False)
         table = split_table(table.assign(third=thirds), "third", validation=validation, test=test, seed=seed)
-    parts = [
-        rows.sample(min(limits[split] or len(rows), len(rows)), random_state=seed) for split, rows in table.groupby("split")
-    ]
+    most = {split: min(limits[split] or count, count) for split, count in table["split"].value_counts().items()}
+    parts = [rows.sample(most[split], random_state=seed) for split, rows in table.groupby("split")]
     return pd.concat(parts).sort_index().reset_index(drop=True).drop(columns="third", errors="ignore")
 
 

@@ -59,7 +59,6 @@ class Dataset:
         Args:
             rows: how many; 0, or more than there are: all.
             target: a column of classes, or of numbers, whose thirds are then the classes.
-            seed: which rows.
 
         Raises:
             DataError: a class has no row in one of the splits.

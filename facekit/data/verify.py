@@ -60,8 +60,6 @@ def verify_dataset(name: str, root: Path, *, workers: int = 2, report: Path | No
     """Check a folder against its manifest; whatever can be wrong with it is in the report.
 
     Args:
-        name: the manifest's name.
-        root: the folder that holds the tables and the image folders.
         workers: images decoded at the same time.
         report: where to write the report as JSON; the same as text is beside it as .txt.
 
@@ -96,7 +94,7 @@ def _verify_dataset(manifest: DatasetManifest, root: Path, found: Report, worker
         rows = read_rows(manifest, table.name, root)
         excluded.append(divide(rows)[1])
         if dataset.kind == "photographs":
-            _compare_counts(table, rows, found)
+            _compare_counts(table, rows[rows[table.key].notna()], found)
         if table.images:
             folder, *folders[folder] = find_folder(table, root, rows[table.key])
             named.update(rows.loc[rows["found"].eq(True), "path"])
@@ -122,9 +120,7 @@ def _verify_dataset(manifest: DatasetManifest, root: Path, found: Report, worker
 
 
 def _compare_counts(table: Table, rows: pd.DataFrame, found: Report) -> None:
-    rows = rows[rows[table.key].notna()]
-    file = rows["file"].iloc[0]
-    found.counts[file] = (len(rows), table.rows)
+    found.counts[file := rows["file"].iloc[0]] = (len(rows), table.rows)
     for name, column in table.columns.items():
         for value, published in column.counts.items() if len(rows) >= table.rows else ():
             if (count := int((rows[name] == value).sum())) != published:

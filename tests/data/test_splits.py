@@ -46,7 +46,7 @@ def test_the_given_table_is_left_alone():
 
 def test_too_few_groups_are_refused_in_one_line():
     with pytest.raises(DataError, match="1 groups in 8 rows; expected at least 5"):
-        split_table(make_table(8, group_size=8), "label", test=0.2, seed=0)
+        split_table(make_table(8, group_size=8), "label", validation=0.1, test=0.2, seed=0)
 
 
 @pytest.mark.parametrize(
