@@ -73,11 +73,7 @@ class ImageDataGenerator:
                 raise ParameterError(f"{name}={getattr(self, name)!r}", expected="a number")
 
     def get_random_transform(self, img_shape: tuple[int, ...], seed: int | None = None) -> dict[str, Any]:
-        """Draw what happens to one image of shape (height, width, 3); seed: see `draw_seed`, None for fresh entropy.
-
-        Returns: theta and shear (degrees), tx and ty (pixels along the width and the height), zx and zy (factors),
-        flip_horizontal, brightness (factor or None).
-        """
+        """Draw the arguments of `apply_transform` for an image of this shape; a seed of None gives fresh entropy."""
         if not hasattr(_DRAWS, "generator"):
             _DRAWS.generator = np.random.RandomState()  # which stands behind np.random.seed
         draws = _DRAWS.generator
@@ -97,42 +93,38 @@ class ImageDataGenerator:
         drawn["brightness"] = None if self.brightness_range is None else draws.uniform(*self.brightness_range)
         return drawn
 
-    def apply_transform(self, x: np.ndarray, transform_parameters: dict[str, Any]) -> np.ndarray:
-        """Do to an image (height, width, 3), uint8 or float32 in 0..255, what `get_random_transform` drew.
+    def apply_transform(
+        self, x: np.ndarray, *, theta=0.0, tx=0.0, ty=0.0, shear=0.0, zx=1.0, zy=1.0, flip_horizontal=False, brightness=None
+    ) -> np.ndarray:
+        """Transform an image (height, width, 3), uint8 or float32 in 0..255; the type is kept, but brightness gives float32.
 
-        The type is kept, but brightness gives float32. Parameters may lack keys.
+        Args:
+            theta, shear: degrees.
+            tx, ty: pixels along the width and the height.
+            zx, zy: factors; below 1 enlarges.
+            brightness: factor, or None.
         """
         if x.ndim != 3 or x.shape[2] != 3:
             raise ParameterError(f"an image of shape {x.shape}", expected="(height, width, 3); give one image at a time")
-        matrix = _build_matrix(*x.shape[:2], transform_parameters)
-        if matrix is not None:
+        if (theta, tx, ty, shear, zx, zy) != (0, 0, 0, 0, 1, 1):
+            height, width = x.shape[:2]
+            turn, slant = np.deg2rad(theta), np.deg2rad(shear)
+            # Pixel centres have whole coordinates, in SciPy as in OpenCV, so the middle of three pixels is 1.
+            matrix = np.array([[1, 0, (width - 1) / 2], [0, 1, (height - 1) / 2], [0, 0, 1]])
+            matrix = matrix @ np.array([[np.cos(turn), -np.sin(turn), 0], [np.sin(turn), np.cos(turn), 0], [0, 0, 1]])
+            matrix = matrix @ np.array([[1, 0, tx], [0, 1, ty], [0, 0, 1]])
+            matrix = matrix @ np.array([[1, -np.sin(slant), 0], [0, np.cos(slant), 0], [0, 0, 1]]) @ np.diag([zx, zy, 1.0])
+            matrix = matrix @ np.array([[1, 0, -(width - 1) / 2], [0, 1, -(height - 1) / 2], [0, 0, 1]])
+            # It maps a point (x, y, 1) of the result to the point of the image that it is sampled from.
             options = {"borderMode": FILL_MODES[self.fill_mode], "flags": cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP}
-            x = cv2.warpAffine(np.ascontiguousarray(x), matrix[:2], x.shape[1::-1], **options)
-        if transform_parameters.get("flip_horizontal", False):
+            x = cv2.warpAffine(np.ascontiguousarray(x), matrix[:2], (width, height), **options)
+        if flip_horizontal:
             x = x[:, ::-1]
-        brightness = transform_parameters.get("brightness")
         if brightness is None:
             return x
         levels = x.clip(0, 255).astype(np.uint8)  # OpenCV's float32 may end at 255.00002
-        changed = ImageEnhance.Brightness(Image.fromarray(levels)).enhance(brightness)
-        return np.asarray(changed, np.float32)
+        return np.asarray(ImageEnhance.Brightness(Image.fromarray(levels)).enhance(brightness), np.float32)
 
     def random_transform(self, x: np.ndarray, seed: int | None = None) -> np.ndarray:
         """Draw and do: `apply_transform` of what `get_random_transform` draws for this seed."""
-        return self.apply_transform(x, self.get_random_transform(x.shape, seed))
-
-
-def _build_matrix(height: int, width: int, parameters: dict[str, Any]) -> np.ndarray | None:
-    """Map a point (x, y, 1) of the result to the point of the image that it is sampled from; None for no change."""
-    theta, shear = (np.deg2rad(parameters.get(name, 0)) for name in ("theta", "shear"))
-    tx, ty = parameters.get("tx", 0), parameters.get("ty", 0)
-    zx, zy = parameters.get("zx", 1), parameters.get("zy", 1)
-    if (theta, tx, ty, shear, zx, zy) == (0, 0, 0, 0, 1, 1):
-        return None
-    rotation = np.array([[np.cos(theta), -np.sin(theta), 0], [np.sin(theta), np.cos(theta), 0], [0, 0, 1]])
-    shift = np.array([[1, 0, tx], [0, 1, ty], [0, 0, 1]])
-    slant = np.array([[1, -np.sin(shear), 0], [0, np.cos(shear), 0], [0, 0, 1]])
-    # Pixel centres have whole coordinates, in SciPy as in OpenCV, so the middle of three pixels is 1.
-    middle = np.array([[1, 0, (width - 1) / 2], [0, 1, (height - 1) / 2], [0, 0, 1]])
-    back = np.array([[1, 0, -(width - 1) / 2], [0, 1, -(height - 1) / 2], [0, 0, 1]])
-    return middle @ rotation @ shift @ slant @ np.diag([zx, zy, 1.0]) @ back
+        return self.apply_transform(x, **self.get_random_transform(x.shape, seed))

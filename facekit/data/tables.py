@@ -77,26 +77,19 @@ class Dataset:
         return part
 
 
-def read_dataset(name: str, folder: str | os.PathLike, **options: str) -> Dataset:
+def read_dataset(name: str, folder: str | os.PathLike, *, every_row: bool = False, **options: str) -> Dataset:
     """Read a dataset's tables and match them with its image files, which are not opened.
 
     Args:
         name: a manifest's name, whose reader is `facekit.data.readers.NAME`.
         folder: in the dataset's own layout; a relative one starts at the project's root.
+        every_row: however few rows can be used, for verify, which lists the others.
         options: of that reader alone, such as `uncertain` of the selfies.
 
     Raises:
         ParameterError: there is no dataset of that name.
         DataError: a table is missing or unreadable, at least half of the rows can't be used, or a published split has none.
     """
-    dataset = read_every_row(name, folder, **options)
-    refuse_unusable(name, dataset.root, dataset.table, dataset.excluded)
-    refuse_missing_splits(dataset)
-    return dataset
-
-
-def read_every_row(name: str, folder: str | os.PathLike, **options: str) -> Dataset:
-    """Do what `read_dataset` does, however few rows can be used: verify lists the others."""
     root = resolve(folder)
     read_manifest(name)
     if not root.is_dir():
@@ -106,7 +99,11 @@ def read_every_row(name: str, folder: str | os.PathLike, **options: str) -> Data
         reader = importlib.import_module(f"facekit.data.readers.{name}")
     except ModuleNotFoundError as error:
         raise ParameterError(f"{name} has no reader", expected=f"facekit/data/readers/{name}.py") from error
-    return Dataset(name, root, read_marker(root)["kind"], *reader.read_tables(root, **options))
+    dataset = Dataset(name, root, read_marker(root)["kind"], *reader.read_tables(root, **options))
+    if not every_row:
+        refuse_unusable(name, root, dataset.table, dataset.excluded)
+        refuse_missing_splits(dataset)
+    return dataset
 
 
 def refuse_unusable(name: str, root: Path, table: pd.DataFrame, excluded: pd.DataFrame) -> None:

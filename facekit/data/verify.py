@@ -19,7 +19,7 @@ from facekit.data.images import decode_image, read_bytes
 from facekit.data.manifests import DatasetManifest, Manifest, Table, read_manifest
 from facekit.data.readers.image_files import take_apart
 from facekit.data.readers.text import find_form
-from facekit.data.tables import divide, find_folder, is_image, read_every_row, read_rows, refuse_missing_splits, refuse_unusable
+from facekit.data.tables import divide, find_folder, is_image, read_dataset, read_rows, refuse_missing_splits, refuse_unusable
 from facekit.errors import DataError, ImageError, ParameterError
 from facekit.paths import hash_file, resolve, write_text
 from facekit.progress import track
@@ -84,7 +84,7 @@ def verify_dataset(name: str, root: Path, *, workers: int = 2, report: Path | No
 
 
 def _verify_dataset(manifest: DatasetManifest, root: Path, found: Report, workers: int) -> None:
-    dataset = read_every_row(manifest.name, root)
+    dataset = read_dataset(manifest.name, root, every_row=True)
     found.state = f"{dataset.kind} data"
     excluded, named, folders = [dataset.excluded], set(), {}
     for table in manifest.tables:

@@ -110,8 +110,8 @@ def test_brightness_is_that_of_keras(keras_generator, brightness_range):
 
 def test_brightness_halves_levels_and_cuts_off_the_fraction():
     image = np.array([[[255, 101, 0]]], np.float32)
-    assert ImageDataGenerator().apply_transform(image, {"brightness": 0.5}).tolist() == [[[127, 50, 0]]]
-    assert ImageDataGenerator().apply_transform(image, {"brightness": 1.5}).tolist() == [[[255, 151, 0]]]
+    assert ImageDataGenerator().apply_transform(image, brightness=0.5).tolist() == [[[127, 50, 0]]]
+    assert ImageDataGenerator().apply_transform(image, brightness=1.5).tolist() == [[[255, 151, 0]]]
 
 
 def test_constant_is_that_of_keras_where_the_sampled_point_is_inside(keras_generator):
@@ -131,10 +131,10 @@ def test_constant_is_that_of_keras_where_the_sampled_point_is_inside(keras_gener
 @pytest.mark.parametrize("height, width", [(60, 40), (41, 72), (218, 178)])
 def test_images_that_are_not_square_turn_about_their_middle(kind, height, width):
     image, generator = draw_image(height, width).astype(kind), ImageDataGenerator(fill_mode="nearest")
-    half_turn = generator.apply_transform(image, {"theta": 180})
+    half_turn = generator.apply_transform(image, theta=180)
     assert np.abs(half_turn.astype(float) - image[::-1, ::-1]).max() <= 1
     for theta, zx, zy in [(20, 1, 1), (-75, 0.8, 1.3), (0, 0.5, 1), (130, 2, 2)]:
-        got = generator.apply_transform(image, {"theta": theta, "zx": zx, "zy": zy})
+        got = generator.apply_transform(image, theta=theta, zx=zx, zy=zy)
         expected = turn_by_definition(image.astype(float), theta, zx, zy, "nearest")
         assert np.abs(got - expected).max() <= 1
 
@@ -158,7 +158,7 @@ def test_shifts_move_as_in_keras_by_a_fraction_of_the_side_along_which_they_move
     assert 47 < max(abs(each["ty"]) for each in drawn) <= 50
     dot = np.zeros((9, 15, 3), np.float32)
     dot[4, 7] = 100
-    moved = ImageDataGenerator().apply_transform(dot, {"tx": 3, "ty": -2})
+    moved = ImageDataGenerator().apply_transform(dot, tx=3, ty=-2)
     assert np.argwhere(moved[..., 0] == 100).tolist() == [[6, 4]]
 
 
