@@ -13,21 +13,16 @@ from facekit.data.tables import refuse_missing_classes
 from facekit.errors import DataError
 
 
-def merge_groups(*columns: np.ndarray) -> np.ndarray:
-    """Join rows that share a value in any of the columns (n,), such as identity and equal images, into numbered groups (n,).
+def merge_groups(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Join rows that share a value of either column (n,), such as identity and equal images, into numbered groups (n,).
 
     >>> merge_groups(np.array([0, 0, 1, 2]), np.array(["a", "b", "b", "c"])).tolist()
     [0, 0, 0, 1]
     """
-    n = total = len(columns[0])
-    nodes = []  # a node for each row, then one for each value
-    for column in columns:
-        codes, values = pd.factorize(np.asarray(column))
-        nodes.append(codes + total)
-        total += len(values)
-    rows = np.tile(np.arange(n), len(columns))
-    graph = coo_array((np.ones(len(rows), np.int8), (rows, np.concatenate(nodes))), shape=(total, total))
-    return pd.factorize(connected_components(graph, directed=False)[1][:n])[0]
+    (rows, values), (columns, others) = pd.factorize(np.asarray(first)), pd.factorize(np.asarray(second))
+    nodes = len(values) + len(others)  # a row of the table is an edge from its first value to its second
+    graph = coo_array((np.ones(len(rows), bool), (rows, len(values) + columns)), shape=(nodes, nodes))
+    return pd.factorize(connected_components(graph, directed=False)[1][rows])[0]
 
 
 def split_validation(table: pd.DataFrame, target: str, fraction: float, *, seed: int) -> pd.DataFrame:
