@@ -82,6 +82,11 @@ def decode_image(content: bytes, name: str | os.PathLike, size: tuple[int, int] 
             if pixels > MAXIMUM_PIXELS:
                 received = f"{name} announces {image.width} x {image.height} pixels"
                 raise ImageError(received, expected=f"at most {MAXIMUM_PIXELS:,}", hint="make it smaller")
+            tags = image.tag_v2 if image.tile and image.tile[0].codec_name == "libtiff" else {}
+            for places, sizes in ((273, 279), (324, 325)):  # of strips and tiles: libtiff would print that one is cut
+                parts = zip(tags.get(places, ()), tags.get(sizes, ()), strict=False)
+                if any(place + size > len(content) for place, size in parts):
+                    raise ValueError("data is missing in it")
             given = (name, image, padded, exif or image.info.get("exif", b""), size)
             return _ONE_LARGE.submit(_convert, *given).result() if pixels > LARGE else _convert(*given)
     except ImageError:
