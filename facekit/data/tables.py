@@ -61,7 +61,7 @@ class Dataset:
             target: a column of classes, or of numbers, whose thirds are then the classes.
 
         Raises:
-            DataError: a class has no row in one of the splits.
+            DataError: a class, also one that the manifest alone names, has no row in one of the splits.
         """
         part, classes = self.table.copy(), self.table[target]
         is_number = classes.nunique() > 20 and pd.api.types.is_numeric_dtype(classes)
@@ -73,7 +73,8 @@ class Dataset:
             place = (same.cumcount() + 0.5) / same["split"].transform("size")
             part = part.loc[np.sort(place.sort_values(kind="stable").index[:rows])].reset_index(drop=True)
         if not is_number:
-            refuse_missing_classes(part, target, self.table[target])
+            columns = [column.values for table in read_manifest(self.name).tables for column in table.columns.values()]
+            refuse_missing_classes(part, target, next((names for names in columns if set(classes) <= set(names)), classes))
         return part
 
 
@@ -128,11 +129,13 @@ def refuse_missing_splits(dataset: Dataset) -> None:
 
 
 def refuse_missing_classes(table: pd.DataFrame, target: str, classes: Iterable = ()) -> None:
-    """Raise DataError where one of `classes`, or of those in the table, has no row in one of the table's splits."""
+    """Raise DataError where one of `classes`, or of those in the table, has no row in one of its splits, or is the only one."""
     counts = pd.crosstab(table[target], table["split"]).reindex(sorted({*table[target], *classes}), fill_value=0)
+    if len(counts) == 1:
+        raise DataError(f"all {len(table):,} rows are of class '{counts.index[0]}' of {target}", expected="two classes or more")
     for name, row in counts[(counts == 0).any(axis=1)].iterrows():
         listed = ", ".join(f"{split or 'in all'} {count:,}" for split, count in row.items())
-        received = f"class {name!r} of {target} has too few rows: {listed}"
+        received = f"class '{name}' of {target} has too few rows: {listed}"
         raise DataError(received, expected="at least one in each split", hint="use more rows, or leave the class out")
 
 

@@ -186,7 +186,7 @@ def test_sample_keeps_proportions_and_order(tmp_path):
     labels = ["a"] * 60 + ["b"] * 30 + ["c"] * 10
     table = pd.DataFrame({"path": map(str, range(200)), "split": ["train"] * 100 + ["test"] * 100, "label": labels * 2})
     table["score"] = np.arange(200) / 200
-    dataset = Dataset("x", tmp_path, "synthetic", table, table)
+    dataset = Dataset("facehack", tmp_path, "synthetic", table, table)
     part = dataset.sample(40, "label", seed=0)
     assert part.groupby(["split", "label"]).size().tolist() == [12, 6, 2, 12, 6, 2]
     assert part["path"].astype(int).is_monotonic_increasing
@@ -198,4 +198,9 @@ def test_sample_keeps_proportions_and_order(tmp_path):
     with pytest.raises(DataError, match=r"class 'c' of label has too few rows: test 0, train 0; .*; use more rows, or leave"):
         dataset.sample(6, "label", seed=0)
     with pytest.raises(DataError, match=r"class 'c' of label has too few rows: test 0, train 10"):
-        Dataset("x", tmp_path, "synthetic", table[:190], table).sample(0, "label", seed=0)
+        Dataset("facehack", tmp_path, "synthetic", table[:190], table).sample(0, "label", seed=0)
+    table["label"] = ["YOUNG", "OLD"] * 100
+    with pytest.raises(DataError, match=r"class 'MIDDLE' of label has too few rows: test 0, train 0"):
+        Dataset("indian_actors", tmp_path, "synthetic", table, table).sample(0, "label", seed=0)
+    with pytest.raises(DataError, match=r"all 200 rows are of class '1' of Male; expected two classes or more"):
+        Dataset("celeba", tmp_path, "synthetic", table.assign(Male=1), table).sample(0, "Male", seed=0)
