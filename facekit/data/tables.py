@@ -121,11 +121,12 @@ def refuse_missing_splits(dataset: Dataset) -> None:
     tables = read_manifest(dataset.name).tables
     meanings = [column.values.values() for table in tables for column in table.columns.values()]
     published, counts = {table.split for table in tables}.union(*meanings), dataset.table["split"].value_counts()
-    for split in ("train", "validation", "test") if "" not in counts else ():
-        if split in published and split not in counts:
+    needed = [split for split in ("train", "validation", "test") if split in published]
+    for split in needed if "" not in counts else ():
+        if split not in counts:
             there = ", ".join(f"{other} {count:,}" for other, count in counts.items())
             received = f"{dataset.root}: no image of the official split {split} ({there})"
-            raise DataError(received, expected="some of each", hint="add them")
+            raise DataError(received, expected=f"some of {', '.join(needed)}", hint="add images of that split")
 
 
 def refuse_missing_classes(table: pd.DataFrame, target: str, classes: Iterable = ()) -> None:
