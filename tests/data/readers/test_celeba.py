@@ -59,10 +59,8 @@ def test_any_part_of_the_images_with_some_of_each_split_is_a_dataset(celeba):
     assert dataset.excluded.empty
     for number in (2, 3):
         (celeba / "img_align_celeba" / f"00000{number}.jpg").unlink()
-    with pytest.raises(
-        DataError,
-        match=r"no image of the official split validation \(train 1\); expected some of train, validation, test; add images",
-    ):
+    message = r"no image of the official split validation \(train 1\); expected some of train, validation, test; add images"
+    with pytest.raises(DataError, match=message):
         read_dataset("celeba", celeba)
     assert "no image of the official split validation" in verify_dataset("celeba", celeba).problems[0]["reason"]
 
