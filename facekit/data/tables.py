@@ -1,6 +1,6 @@
 """From a dataset's published tables and files to one table: what is read and judged here, verify prints as well.
 
-Here is a data frame of text, with the file and line of every row and the reason for which it can't be used; a reader turns
+Each becomes a data frame of text, with the file and line of every row and the reason for which it can't be used; a reader turns
 that into paths, splits, groups and targets.
 """
 
