@@ -99,6 +99,9 @@ def make_images() -> list[bytes]:
         ("TIFF", "RGB", {}),
         ("TIFF", "RGB", {"compression": "tiff_lzw"}),
         ("PPM", "RGB", {}),
+        ("DIB", "RGB", {}),
+        ("AVIF", "RGBA", {}),
+        ("JPEG2000", "RGB", {}),
     ]
     for kind, mode, options in variants:
         image.convert(mode).save(file := io.BytesIO(), kind, **options)

@@ -98,7 +98,7 @@ def assert_keras_alone_predicts_what_was_recorded(folder, root, monkeypatch):
     with monkeypatch.context() as patch:
         forget_facekit(patch)
         model = keras.models.load_model(path, safe_mode=True)
-    images = read_images(root, predictions["path"], model.input_shape[1:3], cache=False)
+    images = read_images(root, predictions["path"], model.input_shape[1:3])
     recorded = predictions[[name for name in predictions if name.startswith("y_prob_")]].to_numpy()
     assert np.ptp(recorded, axis=0).max() > 1e-3
     assert np.allclose(model.predict_on_batch(images.astype("float32")), recorded, atol=1e-4)

@@ -1,7 +1,6 @@
 """Equal and near-duplicate images, and who is in two splits: what would make a test value measure memory.
 
-Files are compared by digest, images by perceptual hash: 64 bits of their coarse structure, of which a resized or recompressed
-copy changes few.
+Files are compared by digest, images by perceptual hash: 64 bits of coarse structure, of which a resized copy changes few.
 """
 
 import hashlib
@@ -20,8 +19,8 @@ from PIL import Image
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from facekit.data.images import DECODER_VERSION, LARGE, decode_image, read_bytes, resize_image
-from facekit.errors import DataError, ParameterError
+from facekit.data.images import DECODER_VERSION, LARGE, decode_image, read_bytes, read_states, resize_image
+from facekit.errors import DataError
 from facekit.paths import build_key, cache_folder, write_text
 from facekit.progress import track
 
@@ -32,57 +31,42 @@ SPLITS = ("train", "validation", "test")
 _BLOCK = 2_000_000
 
 
-def hash_images(root: str | os.PathLike, paths: Sequence[str], *, workers: int = 2) -> pd.DataFrame:
-    """Read every image once and note its digest, its perceptual hash and its size; what was noted before is not read again.
+def hash_images(root: str | os.PathLike, paths: Sequence[str]) -> pd.DataFrame:
+    """Read every image once and note its digest and its perceptual hash; what was noted before is not read again.
 
     Args:
         root: the folder that `paths`, n of them, are relative to.
-        workers: threads that read.
 
     Returns:
-        n rows in the order of `paths`: path, digest (sha256 of the file, 64 hex digits), phash (uint64), width and height
-        (pixels, upright).
+        n rows in the order of `paths`: path, digest (sha256 of the file, 64 hex digits) and phash (uint64).
 
     Raises:
         ImageError: the first file that is no image, or is broken.
     """
-    root, paths = Path(root), [str(path) for path in paths]
+    root, states = Path(root), {path: state for path, *state in read_states(root, paths)}
     file = cache_folder("hashes") / f"{DECODER_VERSION}-{build_key(root=str(root.resolve()))}.json"
     with FileLock(file.with_suffix(".lock")):
         known = json.loads(file.read_text()) if file.exists() else {}
-        states = {path: _read_state(root / path) for path in paths}
         missing = [path for path, state in states.items() if path not in known or known[path][:2] != state]
         if missing:
-            with ThreadPoolExecutor(max(1, workers)) as pool:
+            with ThreadPoolExecutor(2) as pool:
                 rows = track(pool.map(lambda path: _hash(root / path), missing), "hashing images", len(missing))
                 known |= {path: states[path] + row for path, row in zip(missing, rows, strict=True)}
             write_text(file, json.dumps(known))
-    digests, phashes, widths, heights = zip(*(known[path][2:] for path in paths), strict=True) if paths else ((),) * 4
-    numbers = {"phash": np.array(phashes, np.uint64), "width": np.array(widths, int), "height": np.array(heights, int)}
-    return pd.DataFrame({"path": paths, "digest": np.array(digests, object)} | numbers)
+    digests, phashes = ([known[path][column] for path in paths] for column in (2, 3))
+    return pd.DataFrame({"path": list(paths), "digest": np.array(digests, object), "phash": np.array(phashes, np.uint64)})
 
 
-def find_groups(hashes: pd.DataFrame, distance: int | None = NEAR) -> np.ndarray:
-    """Number the groups of images that must stay in one split.
+def find_groups(hashes: pd.DataFrame, distance: int = NEAR) -> np.ndarray:
+    """Number the groups of images that must stay in one split: int64 (n,), from 0 in the order in which they first appear.
 
-    Neighbours of neighbours are in one group, so a wide distance chains a whole dataset together.
+    Images whose hashes differ in at most `distance` bits, 0 to 64, are neighbours, and neighbours of neighbours are in one
+    group; so a wide distance chains a whole dataset together.
 
-    Args:
-        hashes: what `hash_images` returns, n rows.
-        distance: bits, 0 to 64, by which neighbours may differ; None joins byte-identical files only.
-
-    Returns:
-        int64 (n,), numbered from 0 in the order in which groups first appear.
-
-    >>> hashes = pd.DataFrame({"digest": ["a", "b", "a", "c"], "phash": np.array([0, 7, 0, 8 + 7], np.uint64)})
-    >>> find_groups(hashes).tolist(), find_groups(hashes, None).tolist()
-    ([0, 1, 0, 1], [0, 1, 0, 2])
+    >>> find_groups(pd.DataFrame({"phash": np.array([0, 7, 0, 8 + 7], np.uint64)})).tolist()
+    [0, 1, 0, 1]
     """
-    if distance is None:
-        return pd.factorize(hashes["digest"])[0].astype(np.int64)
-    if not 0 <= distance <= 64:
-        raise ParameterError(f"distance {distance}", expected="0 to 64 differing bits")
-    # Equal files have equal hashes, so the distinct hashes are enough; a thousand black images are then one point.
+    # Distinct hashes are enough; a thousand black images are then one point.
     distinct, member = np.unique(hashes["phash"].to_numpy(np.uint64), return_inverse=True)
     near = [np.stack(np.nonzero(block <= distance)) + [[start], [0]] for start, block in _measure(distinct, distinct)]
     first, second = np.concatenate(near, axis=1) if near else np.empty((2, 0), int)
@@ -91,11 +75,7 @@ def find_groups(hashes: pd.DataFrame, distance: int | None = NEAR) -> np.ndarray
 
 
 def find_nearest(phash_a: Sequence[int], phash_b: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
-    """Find for each image of b the image of a that looks most like it.
-
-    Args:
-        phash_a: uint64 (m,), at least one.
-        phash_b: uint64 (n,).
+    """Find for each image of b, uint64 (n,), the image of a, at least one, that looks most like it.
 
     Returns:
         distance: int (n,), differing bits, 0 to 64; index: int (n,), the first such row of a.
@@ -107,25 +87,24 @@ def find_nearest(phash_a: Sequence[int], phash_b: Sequence[int]) -> tuple[np.nda
     distance, index = np.empty(len(phash_b), int), np.empty(len(phash_b), int)
     for start, block in _measure(phash_b, phash_a):
         rows = slice(start, start + len(block))
-        index[rows] = block.argmin(axis=1)
-        distance[rows] = block.min(axis=1)
+        distance[rows], index[rows] = block.min(axis=1), block.argmin(axis=1)
     return distance, index
 
 
-def audit_splits(table: pd.DataFrame, hashes: pd.DataFrame, target: str | None = None) -> dict[str, Any]:
-    """Say which images, people and labels of a split are not what a fair test needs.
+def audit_splits(table: pd.DataFrame, hashes: pd.DataFrame, target: str) -> dict[str, Any]:
+    """Count and name the images, people and labels of a split that are not what a fair test needs.
 
     Args:
         table: columns path, split and group, and the target's; rows whose split is empty are in no split.
         hashes: what `hash_images` returns, for all paths of the table or more.
-        target: the column whose values must agree within equal files, or None.
+        target: the column whose values must agree within equal files.
 
     Returns:
         Plain numbers, fit for JSON: images (rows); duplicate_groups (groups of byte-identical files); duplicate_images (files
-        in them); cross_split_duplicates (such groups in two splits or more); cross_split_near_duplicates (images of a later
-        split with one of an earlier split within NEAR bits, equal ones included); cross_split_identities (values of `group`
-        in two splits or more); conflicting_labels (groups of equal files with two values of `target`, None without a target);
-        named (for each kind the first NAMED, as lists of paths; for identities, the values of `group`).
+        in them); conflicting_labels (such groups with two values of `target`); cross_split_duplicates (such groups in two
+        splits or more); cross_split_near_duplicates (images of a later split with one of an earlier split within NEAR bits,
+        equal ones included); cross_split_identities (values of `group` in two splits or more); named (for each kind the first
+        NAMED, as lists of paths; for identities, the values of `group`).
 
     Raises:
         DataError: a path of the table has no hash, or a split has another name.
@@ -138,29 +117,15 @@ def audit_splits(table: pd.DataFrame, hashes: pd.DataFrame, target: str | None =
         "cross_split_duplicates": [list(rows.path) for _, rows in equal if rows.split[rows.split != ""].nunique() > 1],
         "cross_split_near_duplicates": _name_near(split),
         "cross_split_identities": splits_of_group.index[splits_of_group > 1].tolist(),
+        "conflicting_labels": [list(rows.path) for _, rows in equal if rows[target].nunique() > 1],
     }
-    if target is not None:
-        named["conflicting_labels"] = [list(rows.path) for _, rows in equal if rows[target].nunique() > 1]
-    return {
-        "images": len(table),
-        "duplicate_groups": equal.ngroups,
-        "duplicate_images": int(equal.size().sum()),
-        "conflicting_labels": None,
-        **{kind: len(found) for kind, found in named.items()},
-        "named": {kind: found[:NAMED] for kind, found in named.items()},
-    }
+    counts = {"images": len(table), "duplicate_groups": equal.ngroups, "duplicate_images": int(equal.size().sum())}
+    counts |= {kind: len(named[kind]) for kind in ("conflicting_labels", *named)}
+    return counts | {"named": {kind: found[:NAMED] for kind, found in named.items()}}
 
 
 def digest(table: pd.DataFrame, hashes: pd.DataFrame) -> dict[str, str]:
-    """Return what stands for the data: equal digests, equal rows and equal images.
-
-    Args:
-        table: path, split, group and the targets; the order of its rows counts.
-        hashes: what `hash_images` returns, for all paths of the table or more.
-
-    Returns:
-        `table` and `images`: sha256, 64 hex digits each.
-    """
+    """Return `table` and `images`, sha256 of the rows in their order and of the files' digests, 64 hex digits each."""
     digests = _join(table, hashes)["digest"]
     lines = sorted({f"{path} {value}" for path, value in zip(table["path"], digests, strict=True)})
     texts = {"table": table.to_csv(index=False, lineterminator="\n"), "images": "\n".join(lines)}
@@ -174,15 +139,7 @@ def _hash(path: Path) -> list:
     if height * width > LARGE:  # whose copies would take too much memory
         image = resize_image(image, (height // 4, width // 4))
     bits = imagehash.phash(Image.fromarray(image)).hash
-    return [hashlib.sha256(content).hexdigest(), int(np.packbits(bits).view(">u8")[0]), width, height]
-
-
-def _read_state(path: Path) -> list[int]:
-    try:
-        state = path.stat()
-    except OSError:
-        return [-1, -1]  # in no cache, so it is read, and refused in the one place that does so
-    return [state.st_size, state.st_mtime_ns]
+    return [hashlib.sha256(content).hexdigest(), int(np.packbits(bits).view(">u8")[0])]
 
 
 def _measure(rows: np.ndarray, columns: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
@@ -196,13 +153,12 @@ def _join(table: pd.DataFrame, hashes: pd.DataFrame) -> pd.DataFrame:
     other = sorted(set(table["split"]) - {"", *SPLITS})
     if other:
         raise DataError(f"split {other[0]!r}", expected=f"one of {', '.join(SPLITS)}, or empty")
-    known = hashes.drop_duplicates("path").set_index("path")[["digest", "phash"]]
-    missing = table.loc[~table["path"].isin(known.index), "path"]
+    table = table.merge(hashes[["path", "digest", "phash"]].drop_duplicates("path"), on="path", how="left")
+    missing = table.loc[table["digest"].isna(), "path"]
     if len(missing):
         received = f"{len(missing)} paths of the table have no hash, the first is {missing.iloc[0]}"
         raise DataError(received, hint="hash all of them")
-    kept = table.drop(columns=["digest", "phash"], errors="ignore")
-    return kept.assign(digest=known.digest.loc[table.path].to_numpy(), phash=known.phash.loc[table.path].to_numpy())
+    return table
 
 
 def _name_near(table: pd.DataFrame) -> list[list[str]]:

@@ -1,8 +1,4 @@
-"""Rows of a table as batches for Keras' fit and predict.
-
-The trap this prevents: values that change with the number of workers or after a restart. What a row looks like depends on
-(seed, epoch, row, copy) alone.
-"""
+"""Rows of a table as batches for Keras' fit and predict; what one looks like depends on (seed, epoch, row, copy) alone."""
 
 import hashlib
 import json
@@ -12,28 +8,11 @@ import keras
 import numpy as np
 import pandas as pd
 
-from facekit.data.augment import ImageDataGenerator, draw_seed
+from facekit.data.augment import draw_seed
 from facekit.errors import DataError
 
-# Streams are told apart in the seed, so that no order of rows is ever drawn with the numbers of an augmentation.
-_ORDER = 1
+_ORDER = 1  # tells streams apart in the seed: no order of rows is drawn with the numbers of an augmentation
 _DIGESTS: dict[int, tuple[weakref.ref, str]] = {}
-
-
-def one_hot(labels, classes) -> np.ndarray:
-    """Turn class names (n,) into float32 one-hot rows (n, classes), in the fixed order of `classes`.
-
-    Raises:
-        DataError: a label is not a known class.
-
-    >>> one_hot(["b", "a"], ("a", "b")).tolist()
-    [[0.0, 1.0], [1.0, 0.0]]
-    """
-    codes = {name: code for code, name in enumerate(classes)}
-    unknown = next((label for label in labels if label not in codes), None)
-    if unknown is not None:
-        raise DataError(f"label {unknown!r}", expected=f"one of {', '.join(map(str, classes))}")
-    return np.eye(len(classes), dtype=np.float32)[[codes[label] for label in labels]]
 
 
 def digest(array: np.ndarray) -> str:
@@ -42,8 +21,7 @@ def digest(array: np.ndarray) -> str:
     if known and known[0]() is array:
         return known[1]
     content = hashlib.sha256(f"{array.shape} {array.dtype.str}".encode())
-    for start in range(0, len(array), step := max(1, (1 << 24) // max(1, array[:1].nbytes))):
-        content.update(np.ascontiguousarray(array[start : start + step]))
+    content.update(np.ascontiguousarray(array))
     if not array.flags.writeable:
         _DIGESTS[id(array)] = (weakref.ref(array), content.hexdigest())
     return content.hexdigest()
@@ -53,17 +31,14 @@ class Batches(keras.utils.PyDataset):
     """Batches that fit, evaluate and predict take as they are: float32 images in 0..255, preprocessed by the model.
 
     With a seed every epoch shows the rows in another order, each augmented anew; without one they keep their order and are
-    never augmented, as validation and test need it. Keras fetches batches ahead, within an epoch only; `epoch` (from 0) is
-    moved on by Keras itself, and set by training.fit.
+    never augmented, as validation and test need it. `epoch` (from 0) is moved on by Keras itself, and set by training.fit.
 
     Args:
-        inputs: uint8 images (n, height, width, 3), which may be a memory map, or features (n, width); or a dict of such
-            arrays by input name.
+        inputs: uint8 images (n, height, width, 3) or features (n, width), or a dict of such arrays by input name.
         targets: array with a target for each of the n rows, or a dict of them by output name; None to predict.
-        rows: row numbers to take, in this order; None takes all. A row that is repeated (see balance.oversample) is
-            augmented differently each time.
+        rows: row numbers to take, in this order; None takes all. Each copy of a row is augmented differently.
         batch_size: rows a batch; an epoch's last batch may be smaller.
-        augment: changes each image; needs a seed.
+        augment: an ImageDataGenerator that changes each image; needs a seed.
         seed: of the order and the augmentation.
         sample_weights: what each of the n rows counts, shape (n,), or a dict of them by output name.
 
@@ -71,17 +46,7 @@ class Batches(keras.utils.PyDataset):
         DataError: lengths that differ, or an augmentation without a seed.
     """
 
-    def __init__(
-        self,
-        inputs,
-        targets=None,
-        rows=None,
-        *,
-        batch_size: int = 32,
-        augment: ImageDataGenerator | None = None,
-        seed: int | None = None,
-        sample_weights=None,
-    ):
+    def __init__(self, inputs, targets=None, rows=None, *, batch_size=32, augment=None, seed=None, sample_weights=None):
         # Threads only pay where there is much to compute, and each epoch waits a tenth of a second for their end.
         super().__init__(workers=1 if augment is None else 2, max_queue_size=8)
         self.inputs, self.targets, self.sample_weights = inputs, targets, sample_weights
@@ -104,7 +69,6 @@ class Batches(keras.utils.PyDataset):
         epoch = self.epoch
         positions = self.draw_order(epoch)[index * self.batch_size : (index + 1) * self.batch_size]
         rows = self.rows[positions]
-
         given = [values for values in (self.inputs, self.targets, self.sample_weights) if values is not None]
         x, *rest = keras.tree.map_structure(lambda array: np.asarray(array[rows], np.float32), given)
         for images in keras.tree.flatten(x) if self.augment is not None else ():
@@ -125,8 +89,7 @@ class Batches(keras.utils.PyDataset):
     def fingerprint(self) -> str:
         """Return a digest of everything that the batches depend on."""
         arrays = {what: digest(np.asanyarray(array)) for what, array in self._name_arrays("inputs")}
-        # Targets and weights of the rows alone: another split's may change.
-        rest = self._name_arrays("targets", "sample_weights")
+        rest = self._name_arrays("targets", "sample_weights")  # of the rows alone: another split's may change
         arrays |= {what: digest(np.asarray(array)[self.rows]) for what, array in rest} | {"rows": digest(self.rows)}
         augment = None if self.augment is None else {name: repr(value) for name, value in vars(self.augment).items()}
         parts = {"arrays": arrays, "batch_size": self.batch_size, "augment": augment, "seed": self.seed}

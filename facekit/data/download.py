@@ -18,7 +18,7 @@ import pooch
 import requests
 from filelock import FileLock
 
-from facekit.data.manifests import Archive, DatasetManifest, FixedFile, Manifest, PageSource, read_manifest
+from facekit.data.manifests import DatasetManifest, FixedFile, Manifest, read_manifest
 from facekit.data.tables import read_dataset
 from facekit.errors import DataError, ParameterError
 from facekit.paths import build_key, cache_folder, resolve
@@ -37,23 +37,20 @@ def describe_steps(manifest: Manifest, target: Path) -> str:
 
 
 def fetch(name: str, target: Path, *, only: Iterable[str] = ()) -> list[Path]:
-    """Download what a manifest names into `target`.
+    """Download what a manifest names into `target`, and return that folder in a list, or the paths of single files.
 
     Args:
-        name: the manifest's name.
-        target: the folder to fill; for a dataset it must be new or empty. Weights that are there and right are not downloaded.
+        target: for a dataset it must be new or empty. Weights that are there and right are not downloaded.
         only: for weights, the file names wanted; default all.
-
-    Returns:
-        The folder in a list, or the paths of the single files.
 
     Raises:
         DataError: no connection, a wrong hash, an unsafe archive, another dataset than published, or a page to sign up on.
     """
     manifest, target = read_manifest(name), resolve(target)
-    source = manifest.source
-    if isinstance(source, PageSource):
-        raise DataError(f"{name} is given out on {source.url} only", hint=f"`facekit data fetch {name}` prints the steps")
+    if manifest.source.kind == "page":
+        raise DataError(
+            f"{name} is given out on {manifest.source.url} only", hint=f"`facekit data fetch {name}` prints the steps"
+        )
     known = {file.path: file for file in manifest.files if file.url}
     if unknown := set(only) - set(known):
         raise ParameterError(f"{name} has no file {', '.join(sorted(unknown))}", expected="one of " + ", ".join(known))
@@ -63,8 +60,8 @@ def fetch(name: str, target: Path, *, only: Iterable[str] = ()) -> list[Path]:
             shutil.rmtree(scratch, ignore_errors=True)  # what a killed download left
             scratch.mkdir(parents=True)
             try:
-                if isinstance(source, Archive):
-                    return [_fetch_dataset(manifest, source, target, scratch)]
+                if manifest.source.kind == "archive":
+                    return [_fetch_dataset(manifest, target, scratch)]
                 return [_fetch_file(known[path], target, scratch) for path in (tuple(only) or known)]
             finally:
                 shutil.rmtree(scratch, ignore_errors=True)
@@ -76,26 +73,17 @@ def check_file(path: Path, file: FixedFile) -> None:
     """Raise DataError unless the file is there and holds the bytes that the manifest knows."""
     if not path.is_file():
         raise DataError(f"{path} is missing")
-    size = path.stat().st_size
-    if file.bytes is not None and size != file.bytes:
+    if file.bytes not in (None, size := path.stat().st_size):
         raise DataError(f"{path}: {size:,} bytes", expected=f"{file.bytes:,} as published")
-    if file.known_hash:
-        algorithm, _, expected = file.known_hash.partition(":")
-        received = pooch.file_hash(str(path), alg=algorithm)
-        if received != expected:
-            raise DataError(f"{path}: {algorithm} {received}", expected=expected)
+    algorithm, _, expected = (file.known_hash or "").partition(":")
+    if expected and (received := pooch.file_hash(str(path), alg=algorithm)) != expected:
+        raise DataError(f"{path}: {algorithm} {received}", expected=expected)
 
 
 def check_members(archive: Path, *, max_files: int, max_bytes: int) -> None:
-    """Refuse a zip or tar archive before anything is unpacked: what leads outside, links, devices, absurd numbers and sizes.
-
-    Args:
-        archive: told by content, not by name.
-        max_files: largest number of files.
-        max_bytes: largest size of all files together, unpacked.
-    """
+    """Refuse a zip or tar archive before it is unpacked: paths that lead outside, links, devices, absurd numbers and sizes."""
     count = total = 0
-    for name, size, regular in _list_zip(archive) if zipfile.is_zipfile(archive) else _list_tar(archive):
+    for name, size, regular in _list_members(archive):
         path = PurePosixPath(name)
         if path.is_absolute() or ".." in path.parts or set(name) & set("\\:\0"):
             raise DataError(f"{archive.name}: {name!r} leads outside", expected="paths inside the archive")
@@ -106,7 +94,8 @@ def check_members(archive: Path, *, max_files: int, max_bytes: int) -> None:
             raise DataError(f"{archive.name}: more than {max_files:,} files or {max_bytes:,} bytes")
 
 
-def _fetch_dataset(manifest: DatasetManifest, source: Archive, target: Path, scratch: Path) -> Path:
+def _fetch_dataset(manifest: DatasetManifest, target: Path, scratch: Path) -> Path:
+    source = manifest.source
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise DataError(f"{target} is not empty", expected="a new folder", hint="remove it, or name another with --root")
     archive = _retrieve(source.url, f"sha256:{source.sha256}" if source.sha256 else None, scratch, source.max_bytes)
@@ -173,19 +162,19 @@ def _refuse_downgrade(response: requests.Response, **_) -> None:
         raise DataError(f"{response.url} leads to {goal}", expected="an address with https")
 
 
-def _list_zip(archive: Path) -> Iterator[tuple[str, int, bool]]:
-    with zipfile.ZipFile(archive) as opened:
-        for entry in opened.infolist():  # orig_filename: zipfile cuts a name at a NUL, which would hide what is behind it
-            kind = stat.S_IFMT(entry.external_attr >> 16)
-            yield entry.orig_filename, entry.file_size, kind in (0, stat.S_IFREG, stat.S_IFDIR)
-
-
-def _list_tar(archive: Path) -> Iterator[tuple[str, int, bool]]:
-    with archive.open("rb") as file:
-        opener = _Headers if file.read(2) == b"\x1f\x8b" else open
-    with opener(archive, "rb") as stream, tarfile.open(fileobj=stream, mode="r:") as opened:
-        for entry in opened:
-            yield entry.name, entry.size, entry.isfile() or entry.isdir()
+def _list_members(archive: Path) -> Iterator[tuple[str, int, bool]]:
+    """Yield name, unpacked size, and whether it is a plain file or folder; the archive's kind is told by its content."""
+    if zipfile.is_zipfile(archive):
+        with zipfile.ZipFile(archive) as opened:
+            for entry in opened.infolist():  # orig_filename: zipfile cuts a name at a NUL, which would hide what is behind it
+                kind = stat.S_IFMT(entry.external_attr >> 16)
+                yield entry.orig_filename, entry.file_size, kind in (0, stat.S_IFREG, stat.S_IFDIR)
+    else:
+        with archive.open("rb") as file:
+            opener = _Headers if file.read(2) == b"\x1f\x8b" else open
+        with opener(archive, "rb") as stream, tarfile.open(fileobj=stream, mode="r:") as opened:
+            for entry in opened:
+                yield entry.name, entry.size, entry.isfile() or entry.isdir()
 
 
 class _Headers(gzip.GzipFile):

@@ -1,12 +1,12 @@
 """A file becomes uint8 RGB of the asked size: one way for training and prediction. Pillow decodes, OpenCV resizes."""
 
-import errno
 import hashlib
 import io
 import json
 import math
 import os
 import stat
+import warnings
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -23,15 +23,15 @@ from facekit.paths import cache_folder, resolve
 from facekit.progress import track
 
 # Only what photos come in: Pillow also knows EPS, which starts Ghostscript, and formats that nobody looks after.
-FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
-# What a folder of photos may also hold: listed, so that reading it says that it can't be read.
-OTHER_SUFFIXES = (".heic", ".heif", ".avif", ".jxl", ".jp2", ".dng", ".psd")
+FORMATS = ("JPEG", "PNG", "BMP", "DIB", "GIF", "WEBP", "TIFF", "PPM", "AVIF", "JPEG2000")
 MAXIMUM_PIXELS = 64_000_000  # a phone of 50 megapixels writes 8,160 x 6,144; decoded, 64 million pixels are 192 MB
 MAXIMUM_BYTES = 512 * 2**20
 LARGE = 8_000_000  # pixels from which images are decoded one at a time, and no larger than needed
 OWN_PHOTOS = 100  # at most so many are read for section 10 of a notebook
 DECODER_VERSION = 2  # part of a cache's name: raise it when the same file gives other pixels than before
 
+# Pillow warns of large images, which are refused here, and of a TIFF's metadata, which decides about nothing.
+warnings.filterwarnings("ignore", module="PIL")
 _ONE_LARGE = ThreadPoolExecutor(1)  # a thread of its own, not a lock: each thread keeps some of the memory that it used
 
 
@@ -41,8 +41,8 @@ def read_image(path: str | os.PathLike, size: tuple[int, int] | None = None) -> 
     Grey, palette and CMYK become RGB; transparent images are laid on white; 16-bit values keep their upper eight bits. Of an
     animation the first image is taken. Of what a file says about its image the orientation alone is read.
 
-    Missing data is noticed. Bytes that were overwritten are noticed in PNG and mostly in JPEG, but not in BMP, TIFF or WebP; of
-    these verify names the images that end in one colour.
+    Missing data is noticed. Bytes that were overwritten are noticed in PNG, in JPEG unless they decode to as many bits as
+    before, and not in the other formats; verify names JPEGs with a hole of zeros, and images that end in one colour.
 
     Args:
         path: a regular file.
@@ -82,45 +82,49 @@ def decode_image(content: bytes, name: str | os.PathLike, size: tuple[int, int] 
             if pixels > MAXIMUM_PIXELS:
                 received = f"{name} announces {image.width} x {image.height} pixels"
                 raise ImageError(received, expected=f"at most {MAXIMUM_PIXELS:,}", hint="make it smaller")
+            tags = image.tag_v2 if image.tile and image.tile[0].codec_name == "libtiff" else {}
+            for places, sizes in ((273, 279), (324, 325)):  # of strips and tiles: libtiff would print that one is cut
+                parts = zip(tags.get(places, ()), tags.get(sizes, ()), strict=False)
+                if any(place + size > len(content) for place, size in parts):
+                    raise ValueError("data is missing in it")
             given = (name, image, padded, exif or image.info.get("exif", b""), size)
             return _ONE_LARGE.submit(_convert, *given).result() if pixels > LARGE else _convert(*given)
     except ImageError:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:  # Pillow's own limit, a little above
         raise ImageError(f"{name}: {error}", expected=f"at most {MAXIMUM_PIXELS:,} pixels", hint="make it smaller") from error
-    except UnidentifiedImageError as error:
-        received = f"{name} is no image that can be read: it starts with {content[:16]!r}"
-        raise ImageError(received, expected=f"one of {', '.join(FORMATS)}", hint="save it as JPEG") from error
     except Exception as error:  # on broken files Pillow raises OSError, SyntaxError, struct.error and more
-        received = f"{name} is broken or truncated ({len(content):,} bytes, starts with {content[:16]!r}): {error}"
+        start = content[:64].ljust(64, b"\0")
+        known = any(Image.OPEN[kind][1](start) for kind in FORMATS) and b"heic" not in start  # which is in AVIF's container
+        unidentified = isinstance(error, UnidentifiedImageError)
+        if unidentified and not known:
+            received = f"{name} is no image that can be read: it starts with {content[:16]!r}"
+            raise ImageError(received, expected=f"one of {', '.join(FORMATS)}", hint="save it as JPEG") from error
+        reason = "its header is damaged" if unidentified else error
+        received = f"{name} is broken or truncated ({len(content):,} bytes, starts with {content[:16]!r}): {reason}"
         raise ImageError(received, hint="fetch the file again") from error
 
 
 def list_images(folder: str | os.PathLike) -> list[str]:
-    """Return the names in a folder that end like an image's, sorted; those that can't be read, such as HEIC, are among them.
-
-    Raises:
-        ImageError: no such folder, or no image in it.
-    """
-    suffixes = (*tables.IMAGE_SUFFIXES, *OTHER_SUFFIXES)
-    names = sorted(name for found in tables.list_files(folder) for name in found if name.lower().endswith(suffixes))
+    """Return the names of images in a folder, sorted, those that can't be read, such as HEIC, among them; ImageError: none."""
+    names = sorted(filter(tables.is_image, sum(tables.list_files(folder), [])))
     if not names:
         raise ImageError(f"{folder}: no image", expected=f"files that end in {', '.join(tables.IMAGE_SUFFIXES)}")
     return names
 
 
 def read_own_photos(folder: str, size: tuple[int, int]) -> np.ndarray:
-    """Read your own photos for section 10 of a notebook; one that can't be read is named and left out.
+    """Read the first OWN_PHOTOS of a folder for section 10 of a notebook; one that can't be read is named and left out.
 
     Args:
         folder: relative to the project's root; empty for the synthetic selfies.
         size: (height, width) in pixels.
 
     Returns:
-        uint8 array (n, height, width, 3) of the first OWN_PHOTOS by name.
+        uint8 array (n, height, width, 3).
 
     Raises:
-        ImageError: no such folder, or no image in it that can be read.
+        DataError: no such folder, or no image in it that can be read.
     """
     root = resolve(folder or ".facekit/data/sample/selfie/images")
     if not folder and not root.is_dir():
@@ -139,8 +143,7 @@ def read_own_photos(folder: str, size: tuple[int, int]) -> np.ndarray:
 def resize_image(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Resize an image to (height, width): the mean over areas where a side shrinks, linear where it grows.
 
-    Linear interpolation alone skips pixels when it shrinks an image, areas alone make blocks when it grows. An image that has
-    the size already is returned itself.
+    Linear interpolation alone skips pixels when it shrinks an image, areas alone make blocks when it grows.
 
     >>> resize_image(np.array([[[0] * 3, [100] * 3]], np.uint8), (1, 1)).tolist()
     [[[50, 50, 50]]]
@@ -154,76 +157,55 @@ def resize_image(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return image
 
 
-def read_images(
-    root: str | os.PathLike, paths: Sequence[str], size: tuple[int, int], *, cache: bool = True, workers: int = 2
-) -> np.ndarray:
-    """Read many images into one array, in the order of `paths`, whatever the number of workers.
+def read_images(root: str | os.PathLike, paths: Sequence[str], size: tuple[int, int]) -> np.ndarray:
+    """Read many images into one array, in the order of `paths`.
+
+    They are decoded once, into a file of the cache that is mapped, not loaded; another size or a changed file makes another.
 
     Args:
         root: the folder that `paths`, n of them, are relative to.
         size: (height, width) in pixels.
-        cache: decode them once into a file that is mapped, not loaded; False: in memory, n * height * width * 3 bytes. The file
-            is named by the size and the list of files, their sizes and times of change.
-        workers: threads that decode.
 
     Returns:
-        uint8 array (n, height, width, 3); with the cache it is read-only.
+        uint8 array (n, height, width, 3), read-only.
 
     Raises:
-        ImageError: as `read_image`, for the first such file.
-        DataError: no space is left for the cache.
+        DataError: a file that `read_image` refuses, or no space is left for the cache.
     """
-    root, paths = Path(root), [str(path) for path in paths]
-    shape = (len(paths), *_check_size(size), 3)
-    if not cache or not paths:  # an array without elements cannot be mapped
-        images = np.empty(shape, np.uint8)
-        _fill(images, root, paths, workers)
-        return images
-    file = cache_folder("images") / f"{shape[1]}x{shape[2]}-{_digest_files(root, paths, shape)}.npy"
+    root, shape = Path(root), (len(paths), *_check_size(size), 3)
+    if not shape[0]:  # an array without elements cannot be mapped
+        return np.empty(shape, np.uint8)
+    parts = [DECODER_VERSION, str(root.resolve()), shape, read_states(root, paths)]
+    digest = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
+    file = cache_folder("images") / f"{shape[1]}x{shape[2]}-{digest}.npy"
     with FileLock(file.with_suffix(".lock")):
         if not file.exists():
             unfinished = file.with_suffix(".unfinished")  # one name under the lock: what a killed run left is written over
             try:
-                images = _reserve(unfinished, shape)
-                _fill(images, root, paths, workers)
-                images.flush()
+                with unfinished.open("wb") as stream, ThreadPoolExecutor(2) as pool:
+                    if hasattr(os, "posix_fallocate"):  # a full disk is told before minutes are spent
+                        os.posix_fallocate(stream.fileno(), 0, math.prod(shape))
+                    header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+                    np.lib.format.write_array_header_1_0(stream, header)
+                    images = pool.map(lambda path: read_image(root / path, shape[1:3]), paths)
+                    for image in track(images, "reading images", shape[0]):  # raises what a worker raised
+                        stream.write(image)
                 unfinished.replace(file)
+            except OSError as error:
+                received = f"{file.parent}: {error.strerror}, needs {math.ceil(math.prod(shape) / 1e6):,} MB"
+                raise DataError(received, hint="free some, or name another folder in FACEKIT_CACHE") from error
             finally:
                 unfinished.unlink(missing_ok=True)
     return np.load(file, mmap_mode="r")
 
 
-def _reserve(file: Path, shape: tuple[int, ...]) -> np.memmap:
-    """Return a mapped array whose blocks are there: writing to a sparse file on a full disk would kill the process."""
+def read_states(root: Path, paths: Sequence[str]) -> list[tuple[str, int, int]]:
+    """Return path, size in bytes and time of change of each file: where these are equal, so is the image."""
     try:
-        images = np.lib.format.open_memmap(file, mode="w+", dtype=np.uint8, shape=shape)
-        if hasattr(os, "posix_fallocate"):
-            with file.open("rb+") as stream:
-                os.posix_fallocate(stream.fileno(), 0, file.stat().st_size)
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        received = f"no space left on {file.parent}, needs {math.ceil(math.prod(shape) / 1e6):,} MB"
-        raise DataError(received, hint="free some, or name another folder in FACEKIT_CACHE") from error
-    return images
-
-
-def _fill(images: np.ndarray, root: Path, paths: list[str], workers: int) -> None:
-    def read_into(row: int) -> None:
-        images[row] = read_image(root / paths[row], images.shape[1:3])
-
-    with ThreadPoolExecutor(max(1, workers)) as pool:
-        for _ in track(pool.map(read_into, range(len(paths))), "reading images", len(paths)):  # raises what a worker raised
-            pass
-
-
-def _digest_files(root: Path, paths: list[str], shape: tuple[int, ...]) -> str:
-    try:
-        states = [(root / path).stat() for path in paths]
+        states = [(str(path), os.stat(root / path)) for path in paths]
     except OSError as error:
         raise ImageError(f"{error.filename}: {error.strerror}", expected="an image") from error
-    files = [(path, state.st_size, state.st_mtime_ns) for path, state in zip(paths, states, strict=True)]
-    return hashlib.sha256(json.dumps([DECODER_VERSION, str(root.resolve()), shape, files]).encode()).hexdigest()[:16]
+    return [(path, state.st_size, state.st_mtime_ns) for path, state in states]
 
 
 def _check_size(size: tuple[int, int]) -> tuple[int, int]:

@@ -20,9 +20,8 @@ def _check_inner_path(path: str) -> str:
     return path
 
 
-DownloadUrl = Annotated[str, Field(pattern=DOWNLOAD_URL)]
+Url = Annotated[str, Field(pattern=DOWNLOAD_URL)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-Md5 = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
 InnerPath = Annotated[str, AfterValidator(_check_inner_path)]
 Count = Annotated[int, Field(ge=0)]
 
@@ -33,29 +32,16 @@ class StrictModel(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
-class Archive(StrictModel):
-    """An archive to download, which of its folders is the dataset, and the most it may unpack to."""
+class Source(StrictModel):
+    """An archive to download, a page to download from by hand, or single files, each with its own address under `files`."""
 
-    kind: Literal["archive"]
-    url: DownloadUrl
-    sha256: Sha256 | None = None  # none where the bytes are not promised, as of a commit's archive
-    folder: InnerPath = ""  # below the one folder at the top, where there is one
+    kind: Literal["archive", "page", "files"]
+    url: Url | None = None
+    steps: tuple[str, ...] = Field(default=(), strict=False)  # page: exactly what to do there
+    sha256: Sha256 | None = None  # archive: none where the bytes are not promised, as of a commit's archive
+    folder: InnerPath = ""  # archive: which folder is the dataset, below the one at the top, where there is one
     max_files: Count = 100_000
-    max_bytes: Count = 6_000_000_000
-
-
-class PageSource(StrictModel):
-    """A page to sign up on or to download from by hand, with the exact steps."""
-
-    kind: Literal["page"]
-    url: str
-    steps: tuple[str, ...] = Field(min_length=1, strict=False)
-
-
-class FilesSource(StrictModel):
-    """Single files, each with its own address under `files`."""
-
-    kind: Literal["files"]
+    max_bytes: Count = 6_000_000_000  # unpacked
 
 
 class FixedFile(StrictModel):
@@ -63,9 +49,9 @@ class FixedFile(StrictModel):
 
     path: InnerPath
     sha256: Sha256 | None = None
-    md5: Md5 | None = None
+    md5: Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")] | None = None
     bytes: Count | None = None
-    url: DownloadUrl | None = None
+    url: Url | None = None
     network: str = ""  # weights: the row of the backbone table
     note: str = ""
 
@@ -86,7 +72,7 @@ class Column(StrictModel):
 
 
 class Form(StrictModel):
-    """One way in which a table is distributed; a zip archive that holds only the table is read as well."""
+    """One way in which a table is distributed."""
 
     path: InnerPath
     separator: Literal["comma", "space"]
@@ -103,7 +89,6 @@ class Table(StrictModel):
     columns: dict[str, Column]
     split: str = ""  # the rows' split where the table is one; empty where a column or nothing says it
     images: tuple[InnerPath, ...] = Field(default=(), strict=False)  # e.g. Train/{ID}; the folder with most of them is taken
-    optional: bool = False
 
 
 class Images(StrictModel):
@@ -124,7 +109,7 @@ class Manifest(StrictModel):
     homepage: str
     terms: str
     citation: str
-    source: Annotated[Archive | PageSource | FilesSource, Field(discriminator="kind")]
+    source: Source
     layout: str
     files: tuple[FixedFile, ...] = Field(default=(), strict=False)
 
@@ -171,11 +156,10 @@ def read_manifest(name: str) -> Manifest:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))  # yaml's C loader crashes on deep nesting
     except (yaml.YAMLError, OSError, ValueError, RecursionError) as error:
         raise DataError(f"{path.name}: no readable yaml ({error})") from error
-    if not isinstance(content, dict):
-        raise DataError(f"{path.name}: holds {type(content).__name__}", expected="keys and values")
-    model = Manifest if content.get("kind") == "weights" else DatasetManifest
-    try:  # what starts with _ is there to be referred to
-        return model.model_validate({key: value for key, value in content.items() if not str(key).startswith("_")})
+    if isinstance(content, dict):  # what starts with _ is there to be referred to
+        content = {key: value for key, value in content.items() if not str(key).startswith("_")}
+    try:
+        return (Manifest if name == "weights" else DatasetManifest).model_validate(content)
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(map(str, first["loc"])) or "(top level)"

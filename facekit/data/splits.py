@@ -1,5 +1,7 @@
 """Which row trains, which validates, which tests: rows of one `group` stay together, and validation is taken from train."""
 
+import warnings
+
 import numpy as np
 import pandas as pd
 from scipy.sparse import coo_array
@@ -7,24 +9,20 @@ from scipy.sparse.csgraph import connected_components
 from sklearn.model_selection import StratifiedGroupKFold
 
 from facekit.data import audit
+from facekit.data.tables import refuse_missing_classes
 from facekit.errors import DataError
 
 
-def merge_groups(*columns: np.ndarray) -> np.ndarray:
-    """Join rows that share a value in any of the columns (n,), such as identity and equal images, into numbered groups (n,).
+def merge_groups(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Join rows that share a value of either column (n,), such as identity and equal images, into numbered groups (n,).
 
     >>> merge_groups(np.array([0, 0, 1, 2]), np.array(["a", "b", "b", "c"])).tolist()
     [0, 0, 0, 1]
     """
-    n = len(columns[0])
-    nodes, total = [], n  # a node for each row, then one for each value
-    for column in columns:
-        codes, values = pd.factorize(np.asarray(column))
-        nodes.append(codes + total)
-        total += len(values)
-    rows = np.tile(np.arange(n), len(columns))
-    graph = coo_array((np.ones(len(rows), np.int8), (rows, np.concatenate(nodes))), shape=(total, total))
-    return pd.factorize(connected_components(graph, directed=False)[1][:n])[0]
+    (rows, values), (columns, others) = pd.factorize(np.asarray(first)), pd.factorize(np.asarray(second))
+    nodes = len(values) + len(others)  # a row of the table is an edge from its first value to its second
+    graph = coo_array((np.ones(len(rows), bool), (rows, len(values) + columns)), shape=(nodes, nodes))
+    return pd.factorize(connected_components(graph, directed=False)[1][rows])[0]
 
 
 def split_validation(table: pd.DataFrame, target: str, fraction: float, *, seed: int) -> pd.DataFrame:
@@ -36,23 +34,17 @@ def split_validation(table: pd.DataFrame, target: str, fraction: float, *, seed:
         fraction: of the training rows, above 0 and at most 0.5; one part of round(1 / fraction) equal parts.
 
     Raises:
-        DataError: there are fewer groups in train than parts.
+        DataError: train has fewer groups than parts, or a class has no row in one of the splits.
     """
     table = table.copy()
     train = np.flatnonzero(table["split"] == "train")
     table.loc[train[_pick_part(table.iloc[train], target, fraction, seed)], "split"] = "validation"
+    refuse_missing_classes(table, target)
     return table
 
 
-def split_table(table: pd.DataFrame, target: str, *, validation: float = 0.1, test: float = 0.1, seed: int) -> pd.DataFrame:
-    """Return the table with all rows split anew into train, validation and test, whole groups at a time.
-
-    Args:
-        table: rows with `group` and the target column; `split` is replaced.
-        target: the column whose classes keep their proportions.
-        validation: fraction of the rows that are not test.
-        test: fraction of all rows.
-    """
+def split_table(table: pd.DataFrame, target: str, *, validation: float, test: float, seed: int) -> pd.DataFrame:
+    """Move a part `test` of all rows, whatever their split, to test, then a part `validation` of the others to validation."""
     table = table.assign(split="train")
     table.loc[_pick_part(table, target, test, seed), "split"] = "test"
     return split_validation(table, target, validation, seed=seed)
@@ -64,10 +56,9 @@ def split_selfies(
     """Split selfies whole groups at a time, keep a split that is given, and take at most so many rows of each part.
 
     Args:
-        table: of the reader, with `path`, `split`, `group` and `popularity`.
+        table: of the reader, with `path`, `split`, `group` and `popularity`, each third of which is split alike.
         hashes: of audit.hash_images, in the order of the table; images within audit.NEAR bits become one group.
-        validation: fraction of the rows that are not test, where no split is given.
-        test: fraction of all rows, where no split is given. Each third of the popularity is split alike.
+        validation, test: as in `split_table`, where no split is given.
         limits: split -> rows it has at most, drawn at random; 0 for all of them.
 
     Returns:
@@ -77,20 +68,21 @@ def split_selfies(
     if (table["split"] == "").any():
         thirds = pd.qcut(table["popularity"].rank(method="first"), 3, labels=False)
         table = split_table(table.assign(third=thirds), "third", validation=validation, test=test, seed=seed)
-        table = table.drop(columns="third")
-    parts = [
-        rows.sample(min(limits[split] or len(rows), len(rows)), random_state=seed) for split, rows in table.groupby("split")
-    ]
-    return pd.concat(parts).sort_index().reset_index(drop=True)
+    most = {split: min(limits[split] or count, count) for split, count in table["split"].value_counts().items()}
+    parts = [rows.sample(most[split], random_state=seed) for split, rows in table.groupby("split")]
+    return pd.concat(parts).sort_index().reset_index(drop=True).drop(columns="third", errors="ignore")
 
 
 def _pick_part(rows: pd.DataFrame, target: str, fraction: float, seed: int) -> np.ndarray:
     """Return the positions of one stratified part, grouped, of `rows`."""
     if not 0 < fraction <= 0.5:
         raise DataError(f"a split's fraction of {fraction}", expected="a number above 0 and at most 0.5")
-    parts, groups = round(1 / fraction), rows["group"].nunique()
-    if groups < parts:
+    parts, largest = round(1 / fraction), rows[target].value_counts().max()
+    few = (rows["group"].nunique(), f"groups in {len(rows)} rows"), (largest, f"rows of the largest class of {target}")
+    count, what = min(few)
+    if count < parts:
         expected = f"at least {parts}, to split off one part of {parts}"
-        raise DataError(f"{groups} groups in {len(rows)} rows", expected=expected, hint="use more rows or a larger fraction")
+        raise DataError(f"{count} {what}", expected=expected, hint="use more rows or a larger fraction")
     folds = StratifiedGroupKFold(parts, shuffle=True, random_state=seed)
-    return next(folds.split(rows, rows[target].astype(str), rows["group"]))[1]
+    with warnings.catch_warnings(action="ignore", category=UserWarning):  # of a class with fewer rows than parts
+        return next(folds.split(rows, rows[target].astype(str), rows["group"]))[1]

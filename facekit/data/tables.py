@@ -1,26 +1,39 @@
 """From a dataset's published tables and files to one table: what is read and judged here, verify prints as well.
 
-The manifest says which forms a table comes in. All end here in the same data frame of text, with the file and line of every
-row and the reason for which it can't be used; a reader turns that into paths, splits, groups and targets.
+Each becomes a data frame of text, with the file and line of every row and the reason for which it can't be used; a reader turns
+that into paths, splits, groups and targets.
 """
 
 import importlib
 import os
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from facekit.data.manifests import DatasetManifest, Table, list_manifests
+from facekit.data.manifests import DatasetManifest, Table, read_manifest
 from facekit.data.readers.text import EXCLUDED, read_text
 from facekit.errors import DataError, ParameterError
 from facekit.paths import read_json, resolve
 
 KINDS = ("photographs", "synthetic", "planted")
-IMAGE_SUFFIXES = tuple(".jpg .jpeg .jpe .jfif .png .bmp .gif .webp .tif .tiff .ppm".split())
-_JUNK = {"thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "__macosx"}  # besides all names that start with a dot
+# What an image is called, for readers, verify and predict alike: images.FORMATS, and formats that are named as not readable.
+IMAGE_SUFFIXES = tuple(
+    ".jpg .jpeg .jpe .jfif .mpo .png .apng .bmp .dib .gif .webp .tif .tiff .ppm .pgm .pbm .pnm .avif .avifs .jp2 .j2k".split()
+)
+_OTHER_SUFFIXES = tuple(
+    ".heic .heics .heif .heifs .hif .jxl .dng .cr2 .cr3 .crw .nef .nrw .arw .srf .sr2 .raf .orf .rw2 .rwl .pef .srw .x3f .3fr "
+    ".iiq .pfm .mrw .kdc .dcr .erf .svg .svgz .psd .psb .xcf .tga .pcx .ico .icns .qoi .sgi .exr .hdr .eps .wmf .emf".split()
+)
+# What Windows, macOS, Synology, Kaggle and Office leave in a folder: a whole name, whatever its case.
+_JUNK = re.compile(
+    r"\..*|~\$.*|(eh)?thumbs(_vista)?\.db|desktop\.ini|icon\r|__macosx|@eadir|\$recycle\.bin|system volume information"
+    r"|.*(:encryptable|zone\.identifier)",
+    re.IGNORECASE | re.DOTALL,
+)
 
 
 @dataclass(frozen=True)
@@ -28,17 +41,14 @@ class Dataset:
     """A dataset as the rest of facekit sees it.
 
     Attributes:
-        name: the manifest's name.
-        root: the folder that `path` is relative to.
-        kind: "photographs", "synthetic" or "planted".
-        table: `path` (relative, with /), `split` ("train", "validation", "test" or "" where none is published),
+        table: `path` (relative to root, with /), `split` ("train", "validation", "test" or "" where none is published),
             `group` (what must not cross splits), then the target columns; the index counts from 0.
         excluded: the rows left out: `file`, `row` (line in the file, from 1), `value`, `reason`.
     """
 
-    name: str
+    name: str  # the manifest's
     root: Path
-    kind: str
+    kind: str  # one of KINDS
     table: pd.DataFrame
     excluded: pd.DataFrame
 
@@ -48,42 +58,40 @@ class Dataset:
         Args:
             rows: how many; 0, or more than there are: all.
             target: a column of classes, or of numbers, whose thirds are then the classes.
-            seed: which rows.
+
+        Raises:
+            DataError: a class, also one that the manifest alone names, has no row in one of the splits.
         """
-        if not 0 < rows < len(self.table):
-            return self.table.copy()
-        order = np.random.default_rng(seed).permutation(len(self.table))
-        classes = self.table[target]
-        if classes.nunique() > 20 and pd.api.types.is_numeric_dtype(classes):
-            classes = pd.qcut(classes, 3, labels=False, duplicates="drop")
-        strata = pd.DataFrame({"split": self.table["split"], "class": classes}).iloc[order]
-        same = strata.groupby(["split", "class"], dropna=False)
-        place = (same.cumcount() + 0.5) / same["split"].transform("size")
-        return self.table.loc[np.sort(place.sort_values(kind="stable").index[:rows])].reset_index(drop=True)
+        part, classes = self.table.copy(), self.table[target]
+        is_number = classes.nunique() > 20 and pd.api.types.is_numeric_dtype(classes)
+        if 0 < rows < len(part):
+            order = np.random.default_rng(seed).permutation(len(part))
+            classes = pd.qcut(classes, 3, labels=False, duplicates="drop") if is_number else classes
+            strata = pd.DataFrame({"split": part["split"], "class": classes}).iloc[order]
+            same = strata.groupby(["split", "class"], dropna=False)
+            place = (same.cumcount() + 0.5) / same["split"].transform("size")
+            part = part.loc[np.sort(place.sort_values(kind="stable").index[:rows])].reset_index(drop=True)
+        if not is_number:
+            columns = [column.values for table in read_manifest(self.name).tables for column in table.columns.values()]
+            refuse_missing_classes(part, target, next((names for names in columns if set(classes) <= set(names)), classes))
+        return part
 
 
-def read_dataset(name: str, folder: str | os.PathLike, **options: str) -> Dataset:
+def read_dataset(name: str, folder: str | os.PathLike, *, every_row: bool = False, **options: str) -> Dataset:
     """Read a dataset's tables and match them with its image files, which are not opened.
 
     Args:
         name: a manifest's name, whose reader is `facekit.data.readers.NAME`.
-        folder: the folder in the dataset's own layout; a relative one starts at the project's root.
+        folder: in the dataset's own layout; a relative one starts at the project's root.
+        every_row: however few rows can be used, for verify, which lists the others.
         options: of that reader alone, such as `uncertain` of the selfies.
 
     Raises:
         ParameterError: there is no dataset of that name.
-        DataError: a table is missing or unreadable, or at least half of the rows can't be used.
+        DataError: a table is missing or unreadable, at least half of the rows can't be used, or a published split has none.
     """
-    dataset = read_every_row(name, folder, **options)
-    refuse_unusable(name, dataset.root, dataset.table, dataset.excluded)
-    return dataset
-
-
-def read_every_row(name: str, folder: str | os.PathLike, **options: str) -> Dataset:
-    """Do what `read_dataset` does, however few rows can be used: verify lists the others."""
     root = resolve(folder)
-    if name not in list_manifests():
-        raise ParameterError(f"unknown dataset {name!r}", expected="one of " + ", ".join(list_manifests()))
+    read_manifest(name)
     if not root.is_dir():
         hint = "run `make sample`" if root.parts[-3:-1] == ("data", "sample") else f"see `facekit data fetch {name}`"
         raise DataError(f"{root} is not a folder", expected=f"the folder of {name}", hint=hint)
@@ -91,7 +99,11 @@ def read_every_row(name: str, folder: str | os.PathLike, **options: str) -> Data
         reader = importlib.import_module(f"facekit.data.readers.{name}")
     except ModuleNotFoundError as error:
         raise ParameterError(f"{name} has no reader", expected=f"facekit/data/readers/{name}.py") from error
-    return Dataset(name, root, read_kind(root), *reader.read_tables(root, **options))
+    dataset = Dataset(name, root, read_marker(root)["kind"], *reader.read_tables(root, **options))
+    if not every_row:
+        refuse_unusable(name, root, dataset.table, dataset.excluded)
+        refuse_missing_splits(dataset)
+    return dataset
 
 
 def refuse_unusable(name: str, root: Path, table: pd.DataFrame, excluded: pd.DataFrame) -> None:
@@ -103,25 +115,55 @@ def refuse_unusable(name: str, root: Path, table: pd.DataFrame, excluded: pd.Dat
         raise DataError(received, hint=f"`facekit data verify {name} --root {root}` lists them all")
 
 
-def read_kind(root: Path) -> str:
-    """Return "photographs", or the kind that facekit.json in the folder states, such as "synthetic"."""
-    path = root / "facekit.json"
-    try:
-        kind = read_json(path)["kind"] if path.is_file() else KINDS[0]
-    except (DataError, KeyError, TypeError):
-        kind = None
+def refuse_missing_splits(dataset: Dataset) -> None:
+    """Raise DataError where a split is published and no row of it can be used."""
+    tables = read_manifest(dataset.name).tables
+    meanings = [column.values.values() for table in tables for column in table.columns.values()]
+    published, counts = {table.split for table in tables}.union(*meanings), dataset.table["split"].value_counts()
+    needed = [split for split in ("train", "validation", "test") if split in published]
+    for split in needed if "" not in counts else ():
+        if split not in counts:
+            there = ", ".join(f"{other} {count:,}" for other, count in counts.items())
+            received = f"{dataset.root}: no image of the official split {split} ({there})"
+            raise DataError(received, expected=f"some of {', '.join(needed)}", hint="add images of that split")
+
+
+def refuse_missing_classes(table: pd.DataFrame, target: str, classes: Iterable = ()) -> None:
+    """Raise DataError where one of `classes`, or of those in the table, has no row in one of its splits, or is the only one."""
+    counts = pd.crosstab(table[target], table["split"]).reindex(sorted({*table[target], *classes}), fill_value=0)
+    if len(counts) == 1:
+        raise DataError(f"all {len(table):,} rows are of class '{counts.index[0]}' of {target}", expected="two classes or more")
+    for name, row in counts[(counts == 0).any(axis=1)].iterrows():
+        listed = ", ".join(f"{split or 'in all'} {count:,}" for split, count in row.items())
+        received = f"class '{name}' of {target} has too few rows: {listed}"
+        raise DataError(received, expected="at least one in each split", hint="use more rows, or leave the class out")
+
+
+def read_marker(root: Path) -> dict:
+    """Return what facekit.json in a folder states, its `kind` one of KINDS; where there is no such file, "photographs"."""
+    path, marker = root / "facekit.json", {"kind": KINDS[0]}
+    if os.path.lexists(path):
+        if not path.is_file():  # a pipe would never end
+            raise DataError(f"{path} is not a regular file", expected="a file that states the kind", hint="remove it")
+        try:
+            marker = read_json(path)
+        except DataError:
+            marker = None
+    kind = marker.get("kind") if isinstance(marker, dict) else None
     if kind not in KINDS:
         raise DataError(f"{path}: kind {kind!r}", expected="one of " + ", ".join(KINDS))
-    return kind
+    return marker
+
+
+def is_image(name: str) -> bool:
+    """Tell whether a file is called like an image, be it of a format that can't be read."""
+    return name.lower().endswith(IMAGE_SUFFIXES + _OTHER_SUFFIXES)
 
 
 def list_files(folder: str | os.PathLike) -> tuple[list[str], list[str]]:
-    """List a folder without opening anything in it: a pipe or a device would never end.
+    """Return the sorted names of a folder's regular files, and of its folders, pipes, devices and broken links.
 
-    Junk of Windows, macOS and Kaggle (Thumbs.db, desktop.ini, .DS_Store, ._IMG.jpg, __MACOSX) is left out.
-
-    Returns:
-        The names of regular files, links to such among them; and those of folders, pipes, devices and broken links. Sorted.
+    Nothing is opened, since a pipe or a device would never end. What systems leave behind is left out.
 
     Raises:
         DataError: the folder can't be read.
@@ -130,8 +172,9 @@ def list_files(folder: str | os.PathLike) -> tuple[list[str], list[str]]:
     try:
         with os.scandir(folder) as entries:
             for entry in entries:
-                if not (entry.name.startswith(".") or entry.name.lower() in _JUNK):
-                    (files if _is_regular(entry) else others).append(entry.name)
+                if not _JUNK.fullmatch(entry.name):
+                    is_file = entry.is_file(follow_symlinks=False) or os.path.isfile(entry)
+                    (files if is_file else others).append(entry.name)
     except OSError as error:
         raise DataError(f"{folder} cannot be read ({error.strerror})", expected="a folder with images") from error
     return sorted(files), sorted(others)
@@ -141,12 +184,8 @@ def read_rows(manifest: DatasetManifest, name: str, root: Path) -> pd.DataFrame:
     """Read the published table of that name and judge each of its rows.
 
     Returns:
-        A row for each line but the header and blank ones: `file`, `row` (line, from 1), the table's columns as text, `value`
-        and `reason` ("" where the row can be used, else what is wrong with `value`); and, where the table has images, `path`
+        What `read_text` does, with a `reason` where something is wrong with `value`; and, where the table has images, `path`
         and `found`. A missing image is a reason, unless the manifest allows a subset.
-
-    Raises:
-        DataError: the table is missing, unreadable or without a row, or its header is another one.
     """
     table = manifest.table(name)
     rows = read_text(manifest, table, root)
@@ -227,17 +266,9 @@ def find_folder(table: Table, root: Path, keys: pd.Series) -> tuple[str, list[st
     return best
 
 
-def _is_regular(entry: os.DirEntry) -> bool:
-    try:
-        return entry.is_file()
-    except OSError:  # a link to itself
-        return False
-
-
 def _index_stems(files: list[str]) -> dict[str, str]:
     """Return name without suffix -> image file: a dataset's copy may hold .png for the table's .jpg."""
-    pairs = (os.path.splitext(name) for name in reversed(files))
-    return {stem: stem + suffix for stem, suffix in pairs if suffix.lower() in IMAGE_SUFFIXES}
+    return {os.path.splitext(name)[0]: name for name in reversed(files) if name.lower().endswith(IMAGE_SUFFIXES)}
 
 
 def _name_images(pattern: str, keys: pd.Series) -> pd.Series:

@@ -15,13 +15,16 @@ import numpy as np
 import pandas as pd
 
 from facekit.data.download import check_file
-from facekit.data.images import read_image
+from facekit.data.images import decode_image, read_bytes
 from facekit.data.manifests import DatasetManifest, Manifest, Table, read_manifest
+from facekit.data.readers.image_files import take_apart
 from facekit.data.readers.text import find_form
-from facekit.data.tables import IMAGE_SUFFIXES, divide, find_folder, read_every_row, read_rows, refuse_unusable
+from facekit.data.tables import divide, find_folder, is_image, read_dataset, read_rows, refuse_missing_splits, refuse_unusable
 from facekit.errors import DataError, ImageError, ParameterError
 from facekit.paths import hash_file, resolve, write_text
 from facekit.progress import track
+
+HOLE = 64  # zero bytes; the compressed pixels of 20,000 real JPEGs have at most 15 in a row
 
 
 @dataclass
@@ -57,8 +60,6 @@ def verify_dataset(name: str, root: Path, *, workers: int = 2, report: Path | No
     """Check a folder against its manifest; whatever can be wrong with it is in the report.
 
     Args:
-        name: the manifest's name.
-        root: the folder that holds the tables and the image folders.
         workers: images decoded at the same time.
         report: where to write the report as JSON; the same as text is beside it as .txt.
 
@@ -83,7 +84,7 @@ def verify_dataset(name: str, root: Path, *, workers: int = 2, report: Path | No
 
 
 def _verify_dataset(manifest: DatasetManifest, root: Path, found: Report, workers: int) -> None:
-    dataset = read_every_row(manifest.name, root)
+    dataset = read_dataset(manifest.name, root, every_row=True)
     found.state = f"{dataset.kind} data"
     excluded, named, folders = [dataset.excluded], set(), {}
     for table in manifest.tables:
@@ -93,13 +94,13 @@ def _verify_dataset(manifest: DatasetManifest, root: Path, found: Report, worker
         rows = read_rows(manifest, table.name, root)
         excluded.append(divide(rows)[1])
         if dataset.kind == "photographs":
-            _compare_counts(table, rows, found)
+            _compare_counts(table, rows[rows[table.key].notna()], found)
         if table.images:
             folder, *folders[folder] = find_folder(table, root, rows[table.key])
             named.update(rows.loc[rows["found"].eq(True), "path"])
     found.findings += pd.concat(excluded).drop_duplicates(["file", "row"]).to_dict("records")
     for folder, (files, others) in folders.items():
-        for name in (name for name in files + others if name.lower().endswith(IMAGE_SUFFIXES) or (folder and name in files)):
+        for name in (name for name in files + others if is_image(name) or (folder and name in files)):
             if (path := f"{folder}/{name}" if folder else name) not in named:
                 found.findings.append(_describe(path, "no row names this file" if name in files else "is not a regular file"))
     sizes = _decode_images(root, sorted(named), found, workers)
@@ -112,15 +113,14 @@ def _verify_dataset(manifest: DatasetManifest, root: Path, found: Report, worker
             same = hashlib.sha256("".join(lines).encode()).hexdigest() == manifest.images.digest
             found.notes.append(f"the images are {'byte for byte' if same else 'not'} the published ones")
     refuse_unusable(manifest.name, root, dataset.table, dataset.excluded)
+    refuse_missing_splits(dataset)
     reader = importlib.import_module(f"facekit.data.readers.{manifest.name}")
     if hasattr(reader, "read_unlabelled") and len(folders) == len(manifest.tables):
         reader.read_unlabelled(root)
 
 
 def _compare_counts(table: Table, rows: pd.DataFrame, found: Report) -> None:
-    rows = rows[rows[table.key].notna()]
-    file = rows["file"].iloc[0]
-    found.counts[file] = (len(rows), table.rows)
+    found.counts[file := rows["file"].iloc[0]] = (len(rows), table.rows)
     for name, column in table.columns.items():
         for value, published in column.counts.items() if len(rows) >= table.rows else ():
             if (count := int((rows[name] == value).sum())) != published:
@@ -129,28 +129,29 @@ def _compare_counts(table: Table, rows: pd.DataFrame, found: Report) -> None:
 
 def _decode_images(root: Path, paths: list[str], found: Report, workers: int) -> list[tuple[int, int]]:
     """Return height and width of every image that can be decoded."""
-
-    def decode(path: str) -> tuple[int, int, bool] | str:
-        try:
-            image = read_image(root / path)
-        except ImageError as error:
-            return str(error)
-        end = image[-max(1, len(image) // 4) :]
-        return *image.shape[:2], bool((end == end[0, 0]).all())
-
     sizes = []
     with ThreadPoolExecutor(workers) as pool:
-        for path, result in zip(paths, track(pool.map(decode, paths), "decoding images", len(paths)), strict=True):
-            if isinstance(result, str):
-                found.problems.append(_describe(path, result))
-                continue
-            sizes.append(result[:2])
-            if result[2]:  # as where a damaged file was filled up
-                found.findings.append(_describe(path, "its lowest quarter is of one colour: perhaps damaged"))
+        decoded = pool.map(lambda path: _decode(root / path), paths)
+        for path, (size, reason) in zip(paths, track(decoded, "decoding images", len(paths)), strict=True):
+            sizes += [size] if size else []
+            if reason:
+                (found.findings if size else found.problems).append(_describe(path, reason))
     if sizes:
         (low, narrow), (high, wide) = np.min(sizes, axis=0), np.max(sizes, axis=0)
         found.notes.append(f"images are {narrow} to {wide} pixels wide and {low} to {high} high")
     return sizes
+
+
+def _decode(path: Path) -> tuple[tuple[int, int] | None, str]:
+    """Return height and width, None where it can't be decoded, and what is wrong with an image."""
+    try:
+        image = decode_image(content := read_bytes(path), path)
+    except ImageError as error:
+        return None, str(error)
+    end = image[-max(1, len(image) // 4) :]
+    if content.startswith(b"\xff\xd8") and bytes(HOLE) in take_apart(content)[0]:
+        return image.shape[:2], f"{HOLE} or more zero bytes in a row within its pixels: perhaps damaged"
+    return image.shape[:2], "its lowest quarter is of one colour: perhaps damaged" if (end == end[0, 0]).all() else ""
 
 
 def _check_files(manifest: Manifest, root: Path, found: Report) -> None:

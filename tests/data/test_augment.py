@@ -20,18 +20,16 @@ AFFINE = dict(rotation_range=40, width_shift_range=0.3, height_shift_range=0.3, 
 # The arguments of every test beside Keras, named for what they show.
 ARGUMENTS = {
     "nothing": dict(),
-    "flips": dict(horizontal_flip=True, vertical_flip=True),
+    "flip": dict(horizontal_flip=True),
     "rotation": dict(rotation_range=180),
     "height_shift": dict(height_shift_range=0.4),
     "width_shift": dict(width_shift_range=0.4),
-    "shift_whole_number": dict(width_shift_range=5, height_shift_range=3),
     "shift_pixels": dict(width_shift_range=7.5, height_shift_range=2.0),
-    "shift_list": dict(width_shift_range=[-3, 4, 9], height_shift_range=(0.1, 0.2)),
     "shear": dict(shear_range=45),
     "zoom": dict(zoom_range=0.5),
     "zoom_pair": dict(zoom_range=[0.5, 2.0]),
     "affine": AFFINE,
-    "everything": dict(AFFINE, horizontal_flip=True, vertical_flip=True, channel_shift_range=40.0, brightness_range=(0.5, 1.0)),
+    "everything": dict(AFFINE, horizontal_flip=True, brightness_range=(0.5, 1.0)),
 }
 
 
@@ -45,11 +43,11 @@ def keras_generator():
     return tf.keras.preprocessing.image.ImageDataGenerator
 
 
-def draw_image(height: int = 48, width: int = 48, channels: int = 3) -> np.ndarray:
+def draw_image(height: int = 48, width: int = 48) -> np.ndarray:
     """A smooth image with some noise, whole grey levels from 0 to 255, float32 as Keras takes it."""
-    generator = np.random.default_rng(height * width + channels)
-    coarse = generator.integers(0, 256, (6, 6, channels)).astype(np.uint8)
-    smooth = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_LINEAR).reshape(height, width, channels)
+    generator = np.random.default_rng(height * width + 3)
+    coarse = generator.integers(0, 256, (6, 6, 3)).astype(np.uint8)
+    smooth = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_LINEAR)
     return (smooth.astype(int) + generator.integers(-20, 21, smooth.shape)).clip(0, 255).astype(np.float32)
 
 
@@ -64,7 +62,7 @@ def turn_by_definition(image: np.ndarray, theta: float, zx: float, zy: float, mo
 
 
 def test_the_draws_are_these():
-    generator = ImageDataGenerator(**AFFINE, horizontal_flip=True, channel_shift_range=10, brightness_range=(0.5, 1.5))
+    generator = ImageDataGenerator(**AFFINE, horizontal_flip=True, brightness_range=(0.5, 1.5))
     drawn = generator.get_random_transform((100, 100, 3), seed=0)
     assert drawn == {
         "theta": pytest.approx(3.905080),
@@ -74,9 +72,7 @@ def test_the_draws_are_these():
         "zx": pytest.approx(0.954193),
         "zy": pytest.approx(1.087536),
         "flip_horizontal": True,
-        "flip_vertical": False,
-        "channel_shift_intensity": pytest.approx(9.273255),
-        "brightness": pytest.approx(0.883442),
+        "brightness": pytest.approx(1.463663),
     }
 
 
@@ -84,15 +80,15 @@ def test_the_draws_are_these():
 def test_the_draws_are_those_of_keras(keras_generator, name):
     ours, theirs = ImageDataGenerator(**ARGUMENTS[name]), keras_generator(**ARGUMENTS[name])
     for seed in range(20):
-        assert ours.get_random_transform((48, 48, 3), seed) == theirs.get_random_transform((48, 48, 3), seed)
+        drawn = theirs.get_random_transform((48, 48, 3), seed)
+        assert (drawn.pop("flip_vertical"), drawn.pop("channel_shift_intensity")) == (False, None)
+        assert ours.get_random_transform((48, 48, 3), seed) == drawn
 
 
-@pytest.mark.parametrize("fill_mode", ["nearest", "reflect"])
 @pytest.mark.parametrize("kind", ["float32", "uint8"])
 @pytest.mark.parametrize("name", list(ARGUMENTS))
-def test_square_images_are_those_of_keras(keras_generator, name, kind, fill_mode):
-    ours = ImageDataGenerator(**ARGUMENTS[name], fill_mode=fill_mode)
-    theirs = keras_generator(**ARGUMENTS[name], fill_mode=fill_mode)
+def test_square_images_are_those_of_keras(keras_generator, name, kind):
+    ours, theirs = ImageDataGenerator(**ARGUMENTS[name]), keras_generator(**ARGUMENTS[name])
     image = draw_image().astype(kind)
     changed = 0
     for seed in range(6):
@@ -104,9 +100,8 @@ def test_square_images_are_those_of_keras(keras_generator, name, kind, fill_mode
 
 
 @pytest.mark.parametrize("brightness_range", [(0.2, 1.0), (1.0, 2.0)])
-@pytest.mark.parametrize("low, high", [(0, 255), (-50, 200), (100, 400)])
-def test_brightness_is_that_of_keras_also_beyond_0_to_255(keras_generator, brightness_range, low, high):
-    image = draw_image() / 255 * (high - low) + low
+def test_brightness_is_that_of_keras(keras_generator, brightness_range):
+    image = draw_image()
     arguments = dict(brightness_range=brightness_range)
     for seed in range(5):
         expected = keras_generator(**arguments).random_transform(image, seed)
@@ -115,42 +110,32 @@ def test_brightness_is_that_of_keras_also_beyond_0_to_255(keras_generator, brigh
 
 def test_brightness_halves_levels_and_cuts_off_the_fraction():
     image = np.array([[[255, 101, 0]]], np.float32)
-    assert ImageDataGenerator().apply_transform(image, {"brightness": 0.5}).tolist() == [[[127, 50, 0]]]
-    assert ImageDataGenerator().apply_transform(image, {"brightness": 1.5}).tolist() == [[[255, 151, 0]]]
-
-
-@pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize("kind", ["uint8", "float32"])
-def test_any_type_and_number_of_channels(keras_generator, kind, channels):
-    image = draw_image(channels=channels).astype(kind)
-    expected = keras_generator(**AFFINE).random_transform(image, 3)
-    got = ImageDataGenerator(**AFFINE).random_transform(image, 3)
-    assert (got.dtype, got.shape) == (expected.dtype, expected.shape)
-    assert np.abs(got.astype(float) - expected.astype(float)).max() <= 1
+    assert ImageDataGenerator().apply_transform(image, brightness=0.5).tolist() == [[[127, 50, 0]]]
+    assert ImageDataGenerator().apply_transform(image, brightness=1.5).tolist() == [[[255, 151, 0]]]
 
 
 def test_constant_is_that_of_keras_where_the_sampled_point_is_inside(keras_generator):
-    arguments = dict(AFFINE, fill_mode="constant", cval=200)
-    image = draw_image(channels=3)
-    inside_of = ImageDataGenerator(**dict(arguments, cval=0))
+    arguments = dict(AFFINE, fill_mode="constant")
+    image = draw_image()
+    inside_of = ImageDataGenerator(**arguments)
     for seed in range(8):
         expected, got = (each(**arguments).random_transform(image, seed) for each in (keras_generator, ImageDataGenerator))
         # A image of ones becomes less than one wherever the border has a share.
         share = inside_of.random_transform(np.ones_like(image), seed)
         assert 0.1 < (share > 0.999).mean() < 1
         assert np.abs(got - expected)[share > 0.999].max() <= 1
-        assert np.abs(got - 200)[share < 0.001].max() < 0.5
+        assert got[share < 0.001].max() < 0.5
 
 
 @pytest.mark.parametrize("kind", ["uint8", "float32"])
 @pytest.mark.parametrize("height, width", [(60, 40), (41, 72), (218, 178)])
 def test_images_that_are_not_square_turn_about_their_middle(kind, height, width):
-    image, generator = draw_image(height, width).astype(kind), ImageDataGenerator(fill_mode="reflect")
-    half_turn = generator.apply_transform(image, {"theta": 180})
+    image, generator = draw_image(height, width).astype(kind), ImageDataGenerator(fill_mode="nearest")
+    half_turn = generator.apply_transform(image, theta=180)
     assert np.abs(half_turn.astype(float) - image[::-1, ::-1]).max() <= 1
     for theta, zx, zy in [(20, 1, 1), (-75, 0.8, 1.3), (0, 0.5, 1), (130, 2, 2)]:
-        got = generator.apply_transform(image, {"theta": theta, "zx": zx, "zy": zy})
-        expected = turn_by_definition(image.astype(float), theta, zx, zy, "reflect")
+        got = generator.apply_transform(image, theta=theta, zx=zx, zy=zy)
+        expected = turn_by_definition(image.astype(float), theta, zx, zy, "nearest")
         assert np.abs(got - expected).max() <= 1
 
 
@@ -171,9 +156,9 @@ def test_shifts_move_as_in_keras_by_a_fraction_of_the_side_along_which_they_move
     assert {each["ty"] for each in drawn} == {0}
     drawn = [ImageDataGenerator(width_shift_range=0.5).get_random_transform((height, width, 3), s) for s in range(300)]
     assert 47 < max(abs(each["ty"]) for each in drawn) <= 50
-    dot = np.zeros((9, 15, 1), np.float32)
+    dot = np.zeros((9, 15, 3), np.float32)
     dot[4, 7] = 100
-    moved = ImageDataGenerator().apply_transform(dot, {"tx": 3, "ty": -2})
+    moved = ImageDataGenerator().apply_transform(dot, tx=3, ty=-2)
     assert np.argwhere(moved[..., 0] == 100).tolist() == [[6, 4]]
 
 
@@ -197,7 +182,7 @@ def test_draws_come_from_the_seed_alone():
 
 
 def test_threads_draw_the_same_as_one():
-    generator, images = ImageDataGenerator(**ARGUMENTS["everything"]), [draw_image(channels=3)] * 40
+    generator, images = ImageDataGenerator(**ARGUMENTS["everything"]), [draw_image()] * 40
     expected = [generator.random_transform(image, seed) for seed, image in enumerate(images)]
     got = [None] * 40
 
@@ -223,11 +208,12 @@ def test_draw_seed_differs_in_every_part_and_does_not_move():
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (dict(fill_mode="mirror"), "nearest, reflect, constant"),
+        (dict(fill_mode="reflect"), "nearest, constant"),
         (dict(zoom_range=[1, 2, 3]), "two numbers"),
         (dict(zoom_range="0.2"), "two numbers"),
         (dict(brightness_range=0.2), "two numbers"),
-        (dict(width_shift_range="0.2"), "a number or a list"),
+        (dict(width_shift_range=[1, 2]), "a number"),
+        (dict(rotation_range="40"), "a number"),
     ],
 )
 def test_a_wrong_argument_is_refused_in_one_line(arguments, told):

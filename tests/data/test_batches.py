@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from facekit.data.augment import ImageDataGenerator
-from facekit.data.batches import Batches, digest, one_hot
+from facekit.data.batches import Batches, digest
 from facekit.errors import DataError
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (10, 8, 8, 3), dtype=np.uint8)
@@ -157,9 +157,3 @@ def test_a_changed_array_has_another_digest_and_a_fixed_one_is_read_once(tmp_pat
     fixed = np.load(tmp_path / "images.npy", mmap_mode="r")
     assert digest(fixed) == digest(array) == digest(fixed)
     assert digest(array.reshape(2, 4)) != digest(array)
-
-
-def test_one_hot_keeps_the_order_of_the_classes():
-    assert one_hot(["b", "a"], ("a", "b")).tolist() == [[0, 1], [1, 0]]
-    with pytest.raises(DataError, match="label 'c'; expected one of a, b"):
-        one_hot(["a", "c"], ("a", "b"))

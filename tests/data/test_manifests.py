@@ -31,6 +31,8 @@ def test_every_manifest_is_complete():
     for name in list_manifests():
         manifest = read_manifest(name)
         assert manifest.name == name
+        assert (manifest.source.url is None) == (manifest.source.kind == "files"), name
+        assert bool(manifest.source.steps) == (manifest.source.kind == "page"), name
         assert all(file.sha256 or file.md5 or file.bytes for file in manifest.files), name
         assert manifest.homepage.startswith("https://"), name
         assert min(len(manifest.title), len(manifest.terms), len(manifest.citation), len(manifest.layout)) > 20, name
@@ -116,11 +118,11 @@ def archive(url):
         ({"licence": "MIT"}, r"facehack\.yaml: licence: Extra inputs"),
         ({"title": None}, r"facehack\.yaml: title: Field required"),
         ({"terms": 7}, r"facehack\.yaml: terms: Input should be a valid string, received 7"),
-        ({"source": {"kind": "ftp"}}, r"facehack\.yaml: source: .*'ftp'"),
-        (archive("http://github.com/a/b.zip"), r"source\.archive\.url"),
-        (archive("http://127.0.0.1:80@evil.org/b.zip"), r"source\.archive\.url"),
-        (archive("https://user@evil.org/b.zip"), r"source\.archive\.url"),
-        (archive("https://evil.org\\@good.org/b.zip"), r"source\.archive\.url"),
+        ({"source": {"kind": "ftp"}}, r"facehack\.yaml: source\.kind: .*'ftp'"),
+        (archive("http://github.com/a/b.zip"), r"source\.url"),
+        (archive("http://127.0.0.1:80@evil.org/b.zip"), r"source\.url"),
+        (archive("https://user@evil.org/b.zip"), r"source\.url"),
+        (archive("https://evil.org\\@good.org/b.zip"), r"source\.url"),
         ({"files": [{"path": "../train.csv", "bytes": 1}]}, r"facehack\.yaml: files\.0\.path: .*leads out of the folder"),
         ({"files": [{"path": "/etc/passwd", "bytes": 1}]}, r"facehack\.yaml: files\.0\.path: .*leads out of the folder"),
         ({"images": {"count": "6442", "size": "any"}}, r"facehack\.yaml: images\.count: .*received '6442'"),
@@ -130,7 +132,7 @@ def archive(url):
         ({"text": b"title: \xff\n"}, r"facehack\.yaml: no readable yaml"),
         ({"text": "[" * 100_000}, r"facehack\.yaml: no readable yaml"),
         ({"text": "kind: dataset\nnull: 1\n"}, r"facehack\.yaml: "),
-        ({"text": "- a\n"}, r"facehack\.yaml: holds list; expected keys and values"),
+        ({"text": "- a\n"}, r"facehack\.yaml: \(top level\): Input should be a valid dictionary .*, received \['a'\]"),
     ],
 )
 def test_broken_manifest_names_file_and_key(spoil, changes, message):

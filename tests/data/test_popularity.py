@@ -49,10 +49,17 @@ def test_nobody_knows_real_popularity_and_synthetic_faces_have_their_own(tmp_pat
     assert (truth.base, truth.weights["partial_faces"], truth.noise, len(truth.weights)) == (4.2, -0.45, 0.4, 13)
 
 
-@pytest.mark.parametrize("content", ['{"kind": "planted"}', '{"kind": "planted", "popularity": {"base": 1}}', "[]", "{"])
+@pytest.mark.parametrize("content", ['{"kind": "planted"}', '{"kind": "planted", "popularity": {"base": 1}}'])
 def test_a_folder_without_its_formula_is_refused(tmp_path, content):
     (tmp_path / "facekit.json").write_text(content)
     with pytest.raises(DataError, match=r"facekit\.json: no formula of the popularity in it; make the folder again"):
+        read_truth(tmp_path)
+
+
+@pytest.mark.parametrize("content", ["[]", "{", '{"popularity": {}}'])
+def test_a_folder_without_its_kind_is_refused(tmp_path, content):
+    (tmp_path / "facekit.json").write_text(content)
+    with pytest.raises(DataError, match=r"facekit\.json: kind None; expected one of photographs, synthetic, planted"):
         read_truth(tmp_path)
 
 

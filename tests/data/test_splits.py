@@ -46,7 +46,32 @@ def test_the_given_table_is_left_alone():
 
 def test_too_few_groups_are_refused_in_one_line():
     with pytest.raises(DataError, match="1 groups in 8 rows; expected at least 5"):
-        split_table(make_table(8, group_size=8), "label", test=0.2, seed=0)
+        split_table(make_table(8, group_size=8), "label", validation=0.1, test=0.2, seed=0)
+
+
+@pytest.mark.parametrize(
+    ("train", "test", "listed"),
+    [
+        (1, 9, r"test 9, train \d, validation \d"),
+        (0, 3, "test 3, train 0, validation 0"),
+        (30, 0, "test 0, train .*"),
+    ],
+)
+def test_a_class_that_is_missing_in_a_split_is_named_with_its_counts(train, test, listed):
+    table = make_table()
+    table["label"] = "common"
+    table.loc[range(train), "label"] = "rare"
+    table.loc[range(150, 150 + test), "label"] = "rare"
+    with pytest.raises(DataError, match=rf"class 'rare' of label has too few rows: {listed}; expected at least one in each"):
+        split_validation(table, "label", 0.2, seed=0)
+
+
+def test_classes_that_all_have_fewer_rows_than_parts_are_refused_in_one_line():
+    table = make_table(20).assign(split="train", label=[f"{row % 10}" for row in range(20)])
+    with pytest.raises(
+        DataError, match="2 rows of the largest class of label; expected at least 5, to split off one part of 5"
+    ):
+        split_validation(table, "label", 0.2, seed=0)
 
 
 @pytest.mark.parametrize("fraction", [0, -0.1, 0.6])

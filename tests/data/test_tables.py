@@ -1,13 +1,17 @@
 """Published tables as text, in every form and with the line of every row; listing of files; samples of a dataset."""
 
+import gzip
+import io
 import os
 import socket
+import tarfile
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from facekit.data.manifests import DatasetManifest
+from facekit.data.readers import text
 from facekit.data.tables import Dataset, exclude_repeated, list_files, read_dataset, read_rows
 from facekit.errors import DataError, ParameterError
 
@@ -68,6 +72,10 @@ TABLES = {
     "a quote without end": (b'a,1\n"b,2\nc,3\n', {}, [(1, "a", "1"), (3, "c", "3")], [[2, "b,2", "1 values instead of 2"]]),
     "letters beyond ascii": ("\u00e4,1\n".encode(), {}, [(1, "\u00e4", "1")], []),
     "control characters": (b"a\0,1\nb\x1f,2\n", {}, [(1, "a\ufffd", "1"), (2, "b\ufffd", "2")], []),
+    "gzip": (gzip.compress(b"a,1\nb,2\n"), {}, [(1, "a", "1"), (2, "b", "2")], []),
+    "UTF-16 with tabs": ("a\t1\r\n\u00e4\t2\r\n".encode("utf-16"), {}, [(1, "a", "1"), (2, "\u00e4", "2")], []),
+    "UTF-16, big end first": (b"\xfe\xff" + "a,1\nb,2".encode("utf-16-be"), {}, [(1, "a", "1"), (2, "b", "2")], []),
+    "tabs in commas": (b"a,1\t\nb,\t2\n", {}, [(1, "a", "1"), (2, "b", "2")], []),
     "a value without end": (b"a,1\nb b," + b"x" * 300_000 + b"\n", {}, [(1, "a", "1"), (2, "b b", "x" * 99_996)], []),
 }
 
@@ -78,13 +86,35 @@ def test_every_row_with_its_line(case, tmp_path):
     assert read(tmp_path, content, **form) == (rows, broken)
 
 
-def test_tables_that_are_none(tmp_path):
+def make_tar():
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w") as archive:
+        archive.addfile(tarfile.TarInfo("rows.csv"))
+    return stream.getvalue()[:5120]
+
+
+@pytest.mark.parametrize("suffix", [".gz", ".zip"])
+def test_a_packed_table_is_found_by_its_name(tmp_path, suffix):
+    (tmp_path / f"rows.csv{suffix}").write_bytes(gzip.compress(b"a,1\n"))
+    rows = read_rows(make_manifest(), "rows", tmp_path)
+    assert rows[["file", "id", "label"]].to_numpy().tolist() == [[f"rows.csv{suffix}", "a", "1"]]
+
+
+def test_tables_that_are_none(tmp_path, monkeypatch):
+    monkeypatch.setattr(text, "_MAX_BYTES", 10_000)
     with pytest.raises(DataError, match=r"holds no rows\.csv; expected the layout of two; see `facekit data fetch two`"):
         read_rows(make_manifest(), "rows", tmp_path)
     for content, message in (
         (b"a\nb\n", r"rows\.csv: no row with 2 values; expected id, label"),
         (b"a,\xff\n", r"rows\.csv: byte 2 is not UTF-8"),
-        (b"PK\x03\x04" + bytes(99), r"rows\.csv: not a readable zip archive"),
+        (b"PK\x03\x04" + bytes(99), r"rows\.csv: not a readable zip or gzip archive"),
+        (gzip.compress(b"a,1\n" * 99)[:-9], r"rows\.csv: not a readable zip or gzip archive"),
+        (gzip.compress(bytes(20_000)), r"rows\.csv: 10,000 bytes or more; expected one table of at most 10,000 bytes"),
+        (make_tar(), r"rows\.csv is a tar archive; expected a table; unpack it"),
+        (gzip.compress(make_tar()), r"rows\.csv is a tar archive; expected a table; unpack it"),
+        (b"\xff\xfea", r"rows\.csv: byte 2 is not UTF-16-LE"),
+        (b"\xfd7zXZ\0", r"rows\.csv: byte 0 is not UTF-8 \(xz\); expected a table in UTF-8; export it as text"),
+        (b"\xd0\xcf\x11\xe0\xa1", r"rows\.csv: byte 0 is not UTF-8 \(Excel 97\); expected a table in UTF-8; export it as text"),
     ):
         with pytest.raises(DataError, match=message):
             read(tmp_path, content)
@@ -113,8 +143,21 @@ def test_many_repeated_keys_take_no_loop():
     assert (rows["reason"] == "").sum() == 99_998
 
 
+JUNK = [
+    ".DS_Store",
+    "._b.jpg",
+    ".AppleDouble",
+    ".Trashes",
+    ".fseventsd",
+    "Thumbs.db",
+    "Thumbs.db:encryptable",
+    "ehthumbs_vista.db",
+]
+JUNK += ["DESKTOP.INI", "Icon\r", "~$b.jpg", "@eaDir", "$RECYCLE.BIN", "b.jpg:Zone.Identifier"]
+
+
 def test_only_regular_files_are_listed_and_junk_is_left_out(tmp_path):
-    for name in ("b.jpg", "a.HEIC", "Thumbs.db", "DESKTOP.INI", ".DS_Store", "._b.jpg", "Icon\r"):
+    for name in ("b.jpg", "a.HEIC", *JUNK):
         (tmp_path / name).touch()
     (tmp_path / "c.jpg").symlink_to(tmp_path / "b.jpg")
     for name, goal in (("loop.jpg", "loop.jpg"), ("lost.jpg", "nowhere"), ("zero.jpg", "/dev/zero")):
@@ -143,7 +186,7 @@ def test_sample_keeps_proportions_and_order(tmp_path):
     labels = ["a"] * 60 + ["b"] * 30 + ["c"] * 10
     table = pd.DataFrame({"path": map(str, range(200)), "split": ["train"] * 100 + ["test"] * 100, "label": labels * 2})
     table["score"] = np.arange(200) / 200
-    dataset = Dataset("x", tmp_path, "synthetic", table, table)
+    dataset = Dataset("facehack", tmp_path, "synthetic", table, table)
     part = dataset.sample(40, "label", seed=0)
     assert part.groupby(["split", "label"]).size().tolist() == [12, 6, 2, 12, 6, 2]
     assert part["path"].astype(int).is_monotonic_increasing
@@ -152,3 +195,12 @@ def test_sample_keeps_proportions_and_order(tmp_path):
     assert part["path"].tolist() != dataset.sample(40, "label", seed=1)["path"].tolist()
     assert len(dataset.sample(0, "label", seed=0)) == len(dataset.sample(500, "label", seed=0)) == 200
     assert dataset.sample(20, "score", seed=0)["split"].value_counts().tolist() == [10, 10]
+    with pytest.raises(DataError, match=r"class 'c' of label has too few rows: test 0, train 0; .*; use more rows, or leave"):
+        dataset.sample(6, "label", seed=0)
+    with pytest.raises(DataError, match=r"class 'c' of label has too few rows: test 0, train 10"):
+        Dataset("facehack", tmp_path, "synthetic", table[:190], table).sample(0, "label", seed=0)
+    table["label"] = ["YOUNG", "OLD"] * 100
+    with pytest.raises(DataError, match=r"class 'MIDDLE' of label has too few rows: test 0, train 0"):
+        Dataset("indian_actors", tmp_path, "synthetic", table, table).sample(0, "label", seed=0)
+    with pytest.raises(DataError, match=r"all 200 rows are of class '1' of Male; expected two classes or more"):
+        Dataset("celeba", tmp_path, "synthetic", table.assign(Male=1), table).sample(0, "Male", seed=0)

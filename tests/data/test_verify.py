@@ -76,6 +76,21 @@ def test_an_image_filled_with_one_colour_may_be_damaged(facehack):
     ]
 
 
+def test_a_jpeg_with_a_hole_of_zeros_may_be_damaged(facehack):
+    """A decoder takes the hole for pixels."""
+    path = facehack / "happy_images" / f"{name_facehack(2)}.jpg"
+    pixels = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(path, exif=b"Exif\0\0" + bytes(500))
+    assert verify_dataset("facehack", facehack).findings == []
+    content = path.read_bytes()
+    path.write_bytes(content[:-402] + bytes(300) + content[-102:])
+    report = verify_dataset("facehack", facehack)
+    assert report.problems == []
+    assert [entry["reason"] for entry in report.findings] == [
+        "64 or more zero bytes in a row within its pixels: perhaps damaged"
+    ]
+
+
 def test_a_part_of_the_published_images_is_a_subset(facehack):
     (facehack / "facekit.json").unlink()
     report = verify_dataset("facehack", facehack)

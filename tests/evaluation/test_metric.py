@@ -7,7 +7,7 @@ from pydantic import TypeAdapter
 
 from facekit.evaluation.bootstrap import join, weigh
 from facekit.evaluation.metric import Column, Comparison, Metric, Part, compare, count, from_draws, mean, measure
-from facekit.reporting.schema import dump_json
+from facekit.reporting.record import dump_json
 
 RIGHT = np.array([1.0, 1.0, 1.0, 0.0])
 

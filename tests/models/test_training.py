@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from facekit.data.augment import ImageDataGenerator
-from facekit.data.batches import Batches, one_hot
+from facekit.data.batches import Batches
 from facekit.errors import ParameterError, TrainingError
 from facekit.models import losses, training
 
@@ -30,8 +30,12 @@ def cache(tmp_path, monkeypatch):
     return tmp_path
 
 
+def one_hot(labels):
+    return np.eye(2, dtype=np.float32)[(labels == "light").astype(int)]
+
+
 def make_batches(rows, *, images=IMAGES, labels=LABELS, **settings):
-    return Batches(images, one_hot(labels, ("dark", "light")), rows, batch_size=8, **settings)
+    return Batches(images, one_hot(labels), rows, batch_size=8, **settings)
 
 
 def make_model(*, units=8, dropout=0.3, seed=3):
@@ -181,7 +185,7 @@ def test_a_fit_traces_its_steps_once(monkeypatch):
 
         monkeypatch.setattr(keras.Model, name, count)
     # 48 rows in batches of 9: the last one is smaller.
-    model, train = make_model(), Batches(IMAGES, one_hot(LABELS, ("dark", "light")), TRAIN, batch_size=9, seed=0)
+    model, train = make_model(), Batches(IMAGES, one_hot(LABELS), TRAIN, batch_size=9, seed=0)
     model.compile(training.adamw(0.1, 2, train), "categorical_crossentropy", metrics=["accuracy"])
     found = training.fit(model, train, make_batches(VALIDATION), name="traced", epochs=2)
     found.predict(Batches(IMAGES, batch_size=9), flips=True)
@@ -243,7 +247,7 @@ def test_label_weights_make_another_fit():
 
 
 def test_a_sequential_model_and_one_whose_outputs_are_a_list_are_taken_too():
-    images, labels = IMAGES / 255, one_hot(LABELS, ("dark", "light"))
+    images, labels = IMAGES / 255, one_hot(LABELS)
     train, validation = Batches(images, labels, TRAIN, seed=0), Batches(images, labels, VALIDATION)
     model = keras.Sequential([keras.Input((6, 6, 3)), keras.layers.Flatten(), keras.layers.Dense(2, "softmax")])
     model.compile("sgd", "categorical_crossentropy")

@@ -20,15 +20,12 @@ UNKNOWN = -1  # identity of a row for which none is published
 def read_tables(root: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Read the rows whose images are there, and those of them that are excluded.
 
-    A row without its image appears nowhere: any part of the images is a dataset.
-
-    Args:
-        root: the folder with the tables and img_align_celeba/.
+    A row without its image appears nowhere: a part of the images is a dataset as well.
 
     Returns:
         `path`; `split`, the official partition; `group`, the identity, or one group per row where that is unknown; `identity`
-        (1 to 10177, or UNKNOWN); ATTRIBUTES as int8, 1 present and 0 absent; in the order of the attribute table. And `file`,
-        `row`, `value`, `reason` of rows with a wrong value, without a partition, or with several values of one column.
+        (1 to 10177, or UNKNOWN); ATTRIBUTES as int8, 1 present and 0 absent; in the order of the attribute table. And the rows
+        with a wrong value, without a partition, or with several values of one column.
 
     Raises:
         DataError: a table is missing or unreadable, or no image matches.

@@ -9,16 +9,10 @@ from facekit.data.tables import divide, exclude_repeated, read_rows
 
 
 def read_tables(root: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Read FaceHack's table and its excluded rows.
+    """Read `path`, `split`, `group` (one per row) and `label`, in the files' order, train first; and the excluded rows.
 
     Where an id is repeated with another label, all its rows are excluded; with the same one, the row of the test file is
     kept, or else the first: a test image must not be trained on.
-
-    Args:
-        root: the folder with train.csv, test.csv and happy_images/.
-
-    Returns:
-        `path`, `split`, `group` (one per row), `label`, in the files' order, train first; and `file`, `row`, `value`, `reason`.
 
     Source: github.com/peppermenta/faceHack, folder dataset.
     """

@@ -11,14 +11,9 @@ from facekit.paths import resolve
 
 
 def read_tables(root: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Read the labelled rows and those of them that are excluded.
+    """Read the labelled rows in the file's order, and those of them that are excluded.
 
-    Args:
-        root: the folder with train.csv and Train/; Train/train.csv and Train/Train/ are found as well.
-
-    Returns:
-        `path`, `split` (empty: none is published), `group` (one per row; equal images are left to the audit) and `label`, in
-        the file's order; and `file`, `row`, `value`, `reason`.
+    `split` is empty, since none is published; `group` is one per row: equal images are left to the audit.
 
     Source: Analytics Vidhya, practice problem Age Detection of Indian Actors; Setty et al., Indian Movie Face Database.
     """
@@ -29,12 +24,9 @@ def read_tables(root: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
 def read_unlabelled(root: str | os.PathLike) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Read the rows of test.csv, whose labels are not published: for predictions, and for the audit of equal images.
 
-    Args:
-        root: the folder with test.csv and Test/; Test/test.csv and Test/Test/ are found as well.
-
     Returns:
-        `path` (its file name is the ID), `split` (empty), `group` (one per row, -1 and below: none of the labelled rows'
-        numbers), in test.csv's order; and the excluded rows.
+        `path` (its file name is the ID), `split` (empty) and `group` (one per row, none of the labelled rows' numbers), in
+        test.csv's order; and the excluded rows.
 
     Raises:
         DataError: the table is missing or unreadable, or at least half of the rows can't be used.

@@ -7,40 +7,29 @@ explain.
 import json
 import os
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from pydantic import TypeAdapter, ValidationError
 
 from facekit.data.readers.selfie import ATTRIBUTES
+from facekit.data.tables import read_marker
 from facekit.errors import DataError
-from facekit.paths import read_json, resolve
+from facekit.paths import resolve
 
 
 @dataclass(frozen=True)
 class Truth:
-    """A score that depends on attributes, plus normal noise.
+    """A score that depends on attributes, plus normal noise."""
 
-    Attributes:
-        base: the score without any of the attributes.
-        weights: attribute -> what it adds.
-        interactions: (attribute, attribute, what is added where both are present).
-        noise: standard deviation of the noise.
-        drawn: columns that were drawn independently of everything and add nothing.
-    """
-
-    base: float
-    weights: dict[str, float]
-    interactions: tuple[tuple[str, str, float], ...]
-    noise: float
-    drawn: tuple[str, ...]
+    base: float  # the score without any of the attributes
+    weights: dict[str, float]  # attribute -> what it adds
+    interactions: tuple[tuple[str, str, float], ...]  # attribute, attribute, what is added where both are present
+    noise: float  # standard deviation
+    drawn: tuple[str, ...]  # columns that were drawn independently of everything and add nothing
 
     def compute_scores(self, table: pd.DataFrame) -> np.ndarray:
-        """Return the noiseless popularity of each row, float (n,): what an oracle that knows the formula would predict.
-
-        Args:
-            table: a selfie table; a missing attribute counts as absent.
-        """
+        """Return the noiseless popularity of each row of a selfie table, float (n,); a missing attribute counts as absent."""
         labels = table[list(ATTRIBUTES)].fillna(0)
         score = self.base + sum(weight * labels[name] for name, weight in self.weights.items())
         return np.asarray(score + sum(weight * labels[a] * labels[b] for a, b, weight in self.interactions), float)
@@ -67,21 +56,16 @@ def read_truth(root: str | os.PathLike) -> Truth | None:
     """Return how the popularity in a folder of selfies was made, or None for the real one, which nobody knows.
 
     Raises:
-        DataError: the folder says that its popularity was made, and not how.
+        DataError: facekit.json says that the popularity was made, and not how, or is no readable file.
     """
-    path = Path(resolve(root)) / "facekit.json"
-    if not path.is_file():
+    path, marker = resolve(root) / "facekit.json", read_marker(resolve(root))
+    if marker["kind"] == "photographs":
         return None
     try:
-        marker = read_json(path)
-        if marker["kind"] == "photographs":
-            return None
-        formula = marker["popularity"]
-        interactions = tuple((a, b, float(weight)) for a, b, weight in formula["interactions"])
-        formula = Truth(**formula | {"interactions": interactions, "drawn": tuple(formula["drawn"])})
-    except (DataError, ValueError, KeyError, TypeError) as error:
+        truth = TypeAdapter(Truth).validate_python(marker.get("popularity"))
+    except ValidationError as error:
         raise DataError(f"{path}: no formula of the popularity in it", hint="make the folder again") from error
-    unknown = {*formula.weights, *formula.drawn, *(name for pair in interactions for name in pair[:2])} - set(ATTRIBUTES)
-    if unknown:
+    pairs = (name for pair in truth.interactions for name in pair[:2])
+    if unknown := {*truth.weights, *truth.drawn, *pairs} - set(ATTRIBUTES):
         raise DataError(f"{path}: {min(unknown)!r} is no attribute", hint="make the folder again")
-    return formula
+    return truth

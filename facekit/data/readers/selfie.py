@@ -17,7 +17,7 @@ UNCERTAIN = ("no", "missing")
 
 
 def read_tables(root: Path, *, uncertain: str = "no") -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Read UCF Selfie's table and its excluded rows.
+    """Read UCF Selfie's table in the file's order, and its excluded rows.
 
     No split is published: `split` is empty and each row a group of its own, unless rows.csv (which `facekit data plant`
     writes) gives partition and identity.
@@ -29,8 +29,7 @@ def read_tables(root: Path, *, uncertain: str = "no") -> tuple[pd.DataFrame, pd.
 
     Returns:
         `path`, `split`, `group`, `popularity` (as it is), ATTRIBUTES (int8, 1 or 0; with "missing" float, NaN where uncertain),
-        and `age`: the one labelled age, or "" where none or several are, so that the row weighs nothing in a softmax over
-        ages; in the file's order. And `file`, `row`, `value`, `reason`.
+        and `age`: the one labelled age, or "" where none or several are, so that the row weighs nothing in a softmax over ages.
 
     Raises:
         DataError: rows.csv does not fit the rows; half a split would leak.

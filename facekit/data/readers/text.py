@@ -1,6 +1,7 @@
 """A published table as text, with the file and line of every row; nothing is judged but the number of values in a line."""
 
 import csv
+import gzip
 import io
 import os
 import re
@@ -13,16 +14,27 @@ from facekit.data.manifests import DatasetManifest, Form, Table
 from facekit.errors import DataError
 
 EXCLUDED = ["file", "row", "value", "reason"]
+# What a table is sometimes given as and can't be read from: named by its first bytes.
+_KINDS = {b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"7z\xbc\xaf": "7z", b"Rar!": "RAR", b"\xd0\xcf\x11\xe0": "Excel 97"}
 _MAX_BYTES = 500_000_000  # CelebA's largest table is 27 MB
 
 
 def find_form(table: Table, root: Path) -> Form | None:
-    """Return the first form of the table that is a regular file in `root`, or None."""
-    return next((form for form in table.forms if (root / form.path).is_file()), None)
+    """Return the first form of the table that is a regular file in `root`, as it is or packed, or None."""
+    forms = (form.model_copy(update={"path": form.path + packed}) for packed in ("", ".zip", ".gz") for form in table.forms)
+    return next((form for form in forms if (root / form.path).is_file()), None)
 
 
 def read_text(manifest: DatasetManifest, table: Table, root: Path) -> pd.DataFrame:
-    """Read a published table as `tables.read_rows` does; `reason` is "" where a line has as many values as columns."""
+    """Read a published table as it is.
+
+    Returns:
+        A row for each line but the header and blank ones: `file`, `row` (line, from 1), the table's columns as text, `value`
+        (of the key) and `reason`, which is "" where the line has as many values as the table columns.
+
+    Raises:
+        DataError: the table is missing, unreadable or without a row, or its header is another one.
+    """
     form, columns = find_form(table, root), list(table.columns)
     if form is None:
         paths = [form.path for form in table.forms]
@@ -58,35 +70,45 @@ def _split(line: str, form: Form) -> str:
     if form.separator == "space":
         return "\x1f".join(line.split())
     if '"' in line or " " in line or "\t" in line:
-        return "\x1f".join(cell.strip() for cell in next(csv.reader([line[:100_000]])))  # csv refuses longer values
+        delimiter = "\t" if "\t" in line and "," not in line else ","  # Excel's "Unicode text" has tabs
+        cells = next(csv.reader([line[:100_000]], delimiter=delimiter))  # csv refuses longer values
+        return "\x1f".join(cell.strip() for cell in cells)
     return line.replace(",", "\x1f")
 
 
 def _read_lines(path: Path) -> list[str]:
     try:
-        text = _read_bytes(path).decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: byte {error.start} is not UTF-8", expected="a table in UTF-8") from error
+        content = _read_bytes(path)
+        text = content.decode("utf-16" if content.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig")
     except OSError as error:
         raise DataError(f"{path} cannot be read ({error.strerror})") from error
+    except UnicodeDecodeError as error:
+        kind = next((f" ({name})" for start, name in _KINDS.items() if content.startswith(start)), "")
+        received = f"{path}: byte {error.start} is not {error.encoding.upper()}{kind}"
+        raise DataError(received, expected="a table in UTF-8", hint="export it as text" * bool(kind)) from error
     return re.sub("[\0\x1f]", "\ufffd", text.replace("\r\n", "\n").replace("\r", "\n")).split("\n")
 
 
 def _read_bytes(path: Path) -> bytes:
-    """Return a table's bytes, from a zip archive where it is one, whatever it is called."""
+    """Return a table's bytes, unpacked where it is a zip archive or gzipped, whatever it is called."""
     with path.open("rb") as file:
         content = file.read(_MAX_BYTES + 1)
     received = f"{_MAX_BYTES:,} bytes or more"
-    if content.startswith(b"PK\x03\x04"):
-        try:
+    try:
+        if content.startswith(b"PK\x03\x04"):
             with zipfile.ZipFile(io.BytesIO(content)) as archive:
                 members = [m for m in archive.infolist() if not m.is_dir() and not m.filename.startswith("__MACOSX")]
                 received = f"{len(members)} files of {sum(member.file_size for member in members):,} bytes"
                 content = archive.read(members[0]) if len(members) == 1 and members[0].file_size <= _MAX_BYTES else None
-        except Exception as error:  # on broken archives zipfile raises BadZipFile, EOFError, zlib.error, struct.error and more
-            raise DataError(f"{path}: not a readable zip archive ({error})", hint="download it again") from error
+        elif content.startswith(b"\x1f\x8b"):
+            with gzip.open(io.BytesIO(content)) as packed:
+                content = packed.read(_MAX_BYTES + 1)
+    except Exception as error:  # on broken archives zipfile and gzip raise BadZipFile, EOFError, zlib.error and more
+        raise DataError(f"{path}: not a readable zip or gzip archive ({error})", hint="download it again") from error
     if content is None or len(content) > _MAX_BYTES:
         raise DataError(f"{path}: {received}", expected=f"one table of at most {_MAX_BYTES:,} bytes")
+    if content[257:262] == b"ustar":
+        raise DataError(f"{path} is a tar archive", expected="a table", hint="unpack it")
     return content
 
 

@@ -9,6 +9,7 @@ from facekit.data.audit import audit_splits, hash_images
 from facekit.data.manifests import read_manifest
 from facekit.data.readers.celeba import ATTRIBUTES, UNKNOWN, read_attributes, read_tables
 from facekit.data.tables import read_dataset
+from facekit.data.verify import verify_dataset
 from facekit.errors import DataError
 
 
@@ -50,12 +51,18 @@ def test_images_in_a_folder_within_the_folder(celeba):
     assert read_dataset("celeba", celeba).table["path"][0] == "img_align_celeba/img_align_celeba/000001.jpg"
 
 
-def test_any_part_of_the_images_is_a_dataset(celeba):
-    for number in (1, 3):
-        (celeba / "img_align_celeba" / f"00000{number}.jpg").unlink()
+def test_any_part_of_the_images_with_some_of_each_split_is_a_dataset(celeba):
+    write_image(celeba / "img_align_celeba" / "000004.jpg", seed=4)
+    (celeba / "img_align_celeba" / "000001.jpg").unlink()
     dataset = read_dataset("celeba", celeba)
-    assert dataset.table["path"].tolist() == ["img_align_celeba/000002.jpg"]
+    assert dataset.table["path"].tolist() == [f"img_align_celeba/00000{number}.jpg" for number in (2, 3, 4)]
     assert dataset.excluded.empty
+    for number in (2, 3):
+        (celeba / "img_align_celeba" / f"00000{number}.jpg").unlink()
+    message = r"no image of the official split validation \(train 1\); expected some of train, validation, test; add images"
+    with pytest.raises(DataError, match=message):
+        read_dataset("celeba", celeba)
+    assert "no image of the official split validation" in verify_dataset("celeba", celeba).problems[0]["reason"]
 
 
 def test_a_folder_where_no_image_matches_is_refused(celeba):
@@ -106,10 +113,10 @@ def test_a_person_in_two_official_splits_is_counted(celeba):
 def test_an_attribute_is_1_or_minus_1(celeba, value):
     path = celeba / "list_attr_celeba.csv"
     replace_in(path, "000002.jpg,-1,", f"000002.jpg,{value},")
-    dataset = read_dataset("celeba", celeba)
-    assert dataset.table["identity"].tolist() == [1, 3]
+    table, excluded = read_tables(celeba)
+    assert table["identity"].tolist() == [1, 3]
     aside = [("list_attr_celeba.csv", 3, value, "5_o_Clock_Shadow is none of 1, -1")]
-    assert list_excluded(dataset.excluded) == aside == list_excluded(read_attributes(celeba)[1])
+    assert list_excluded(excluded) == aside == list_excluded(read_attributes(celeba)[1])
 
 
 def test_tables_of_0_and_1_are_refused(celeba):

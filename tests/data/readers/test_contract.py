@@ -1,5 +1,6 @@
 """Readers: one contract for all of them, on tiny raw files in the published format, on samples and on damaged folders."""
 
+import gzip
 import json
 import os
 import zipfile
@@ -8,10 +9,11 @@ from pathlib import Path
 import cv2
 import pandas as pd
 import pytest
-from raw_files import write_celeba, write_facehack, write_indian_actors, write_selfies
+from raw_files import write_celeba, write_facehack, write_image, write_indian_actors, write_selfies
 
 from facekit.data.manifests import DatasetManifest, list_manifests, read_manifest
 from facekit.data.readers import celeba, selfie
+from facekit.data.readers.popularity import read_truth
 from facekit.data.tables import read_dataset
 from facekit.data.verify import verify_dataset
 from facekit.errors import DataError
@@ -102,9 +104,10 @@ def test_kind_is_read_from_the_folder(raw):
 
 def add_junk(root, table, folder):
     for place in (root, root / folder):
-        for name in ("Thumbs.db", "desktop.ini", ".DS_Store", "._1.jpg"):
+        for name in ("Thumbs.db", "desktop.ini", ".DS_Store", "._1.jpg", "~$1.jpg", "1.jpg:Zone.Identifier"):
             (place / name).write_bytes(b"junk")
-        (place / "__MACOSX").mkdir()
+        for name in ("__MACOSX", "@eaDir", "$RECYCLE.BIN"):
+            (place / name).mkdir()
 
 
 def nest(root, table, folder):
@@ -127,6 +130,14 @@ def zip_under_the_same_name(root, table, folder):
         archive.writestr(f"__MACOSX/._{table}", b"junk")
 
 
+def gzip_under_the_same_name(root, table, folder):
+    (root / table).write_bytes(gzip.compress((root / table).read_bytes()))
+
+
+def encode_in_utf_16(root, table, folder):
+    (root / table).write_text((root / table).read_text().replace(",", "\t"), encoding="utf-16")
+
+
 def link_table(root, table, folder):
     (root / table).rename(root / "elsewhere")
     (root / table).symlink_to(root / "elsewhere")
@@ -137,7 +148,16 @@ def add_odd_name(root, table, folder):
 
 
 # Folders that are read as if nothing had happened.
-HARMLESS = [add_junk, nest, save_as_png, zip_under_the_same_name, link_table, add_odd_name]
+HARMLESS = [
+    add_junk,
+    nest,
+    save_as_png,
+    zip_under_the_same_name,
+    gzip_under_the_same_name,
+    encode_in_utf_16,
+    link_table,
+    add_odd_name,
+]
 
 
 @pytest.mark.parametrize("change", HARMLESS)
@@ -215,9 +235,26 @@ def test_a_table_that_is_none_is_one_line_for_reader_and_verify(raw, make):
     assert problem["reason"] == str(caught.value)
 
 
+def link_to_nowhere(path):
+    path.symlink_to("nowhere")
+
+
+@pytest.mark.parametrize("make", [folder, pipe, endless, link_to_itself, link_to_nowhere])
+def test_a_marker_that_is_no_file_is_one_line_and_nothing_hangs(raw, make):
+    name, root = raw
+    make(root / "facekit.json")
+    with pytest.raises(DataError, match=r"facekit\.json is not a regular file; .*; remove it") as caught:
+        read_dataset(name, root)
+    assert verify_dataset(name, root).problems[0]["reason"] == str(caught.value)
+    with pytest.raises(DataError, match=r"facekit\.json is not a regular file"):
+        read_truth(root)
+
+
 @pytest.mark.parametrize("make", [missing, folder, pipe, endless, link_to_itself])
 def test_an_image_that_is_none_is_excluded_and_nothing_hangs(raw, make):
     name, root = raw
+    if name == "celeba":
+        write_image(root / "img_align_celeba" / "000004.jpg", seed=4)  # a second training image
     path = read_dataset(name, root).table["path"][0]
     (root / path).unlink()
     make(root / path)
