@@ -44,7 +44,7 @@ def check_what_is_left(run):
     import sys
 
     from facekit.paths import project_root
-    from facekit.reporting.schema import read_record
+    from facekit.reporting.claims import read_record
 
     def list_files(folder):
         return {path.relative_to(folder).as_posix() for path in folder.glob("[!.]*")} - {"model", f"{run.task}.ipynb"}
