@@ -8,7 +8,7 @@ import importlib
 import os
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -51,6 +51,7 @@ class Dataset:
     kind: str  # one of KINDS
     table: pd.DataFrame
     excluded: pd.DataFrame
+    note: str = ""  # why the split is not the official one
 
     def sample(self, rows: int, target: str, *, seed: int) -> pd.DataFrame:
         """Return a part of the table, in its order, with each split and class in the proportion of the whole.
@@ -88,7 +89,7 @@ def read_dataset(name: str, folder: str | os.PathLike, *, every_row: bool = Fals
 
     Raises:
         ParameterError: there is no dataset of that name.
-        DataError: a table is missing or unreadable, at least half of the rows can't be used, or a published split has none.
+        DataError: a table is missing or unreadable, half of the rows or more can't be used, or there are too few for a split.
     """
     root = resolve(folder)
     read_manifest(name)
@@ -102,7 +103,7 @@ def read_dataset(name: str, folder: str | os.PathLike, *, every_row: bool = Fals
     dataset = Dataset(name, root, read_marker(root)["kind"], *reader.read_tables(root, **options))
     if not every_row:
         refuse_unusable(name, root, dataset.table, dataset.excluded)
-        refuse_missing_splits(dataset)
+        dataset = complete_splits(dataset)
     return dataset
 
 
@@ -115,17 +116,31 @@ def refuse_unusable(name: str, root: Path, table: pd.DataFrame, excluded: pd.Dat
         raise DataError(received, hint=f"`facekit data verify {name} --root {root}` lists them all")
 
 
-def refuse_missing_splits(dataset: Dataset) -> None:
-    """Raise DataError where a split is published and no row of it can be used."""
-    tables = read_manifest(dataset.name).tables
-    meanings = [column.values.values() for table in tables for column in table.columns.values()]
-    published, counts = {table.split for table in tables}.union(*meanings), dataset.table["split"].value_counts()
+def complete_splits(dataset: Dataset) -> Dataset:
+    """Return the dataset with a split of its own where an official split has no row, as in the first images of CelebA.
+
+    A tenth of the groups, at random, for each split but train. This is printed, and recorded as the dataset's note.
+
+    Raises:
+        DataError: fewer than ten groups, too few for that.
+    """
+    table, tables = dataset.table, read_manifest(dataset.name).tables
+    meanings = [column.values.values() for each in tables for column in each.columns.values()]
+    published, counts = {each.split for each in tables}.union(*meanings), table["split"].value_counts()
     needed = [split for split in ("train", "validation", "test") if split in published]
-    for split in needed if "" not in counts else ():
-        if split not in counts:
-            there = ", ".join(f"{other} {count:,}" for other, count in counts.items())
-            received = f"{dataset.root}: no image of the official split {split} ({there})"
-            raise DataError(received, expected=f"some of {', '.join(needed)}", hint="add images of that split")
+    missing = [split for split in needed if split not in counts]
+    if "" in counts or not missing:
+        return dataset
+    there = ", ".join(f"{split} {count:,}" for split, count in counts.items())
+    note = f"no image of the official split {' and '.join(missing)} ({there})"
+    groups = np.random.default_rng(0).permutation(table["group"].unique())
+    if len(groups) < 10:
+        expected = f"some of {', '.join(needed)}, or ten groups (people) to split"
+        raise DataError(f"{dataset.root}: {note}", expected=expected, hint="add images")
+    names = np.repeat(needed[::-1], [len(groups) // 10] * (len(needed) - 1) + [len(groups)])[: len(groups)]
+    note += ": split here, a tenth of the groups for each of the others"
+    print(f"{dataset.root}: {note}")
+    return replace(dataset, table=table.assign(split=table["group"].map(dict(zip(groups, names, strict=True)))), note=note)
 
 
 def refuse_missing_classes(table: pd.DataFrame, target: str, classes: Iterable = ()) -> None:

@@ -19,7 +19,7 @@ from facekit.data.images import decode_image, read_bytes
 from facekit.data.manifests import DatasetManifest, Manifest, Table, read_manifest
 from facekit.data.readers.image_files import take_apart
 from facekit.data.readers.text import find_form
-from facekit.data.tables import divide, find_folder, is_image, read_dataset, read_rows, refuse_missing_splits, refuse_unusable
+from facekit.data.tables import complete_splits, divide, find_folder, is_image, read_dataset, read_rows, refuse_unusable
 from facekit.errors import DataError, ImageError, ParameterError
 from facekit.paths import hash_file, resolve, write_text
 from facekit.progress import track
@@ -113,7 +113,7 @@ def _verify_dataset(manifest: DatasetManifest, root: Path, found: Report, worker
             same = hashlib.sha256("".join(lines).encode()).hexdigest() == manifest.images.digest
             found.notes.append(f"the images are {'byte for byte' if same else 'not'} the published ones")
     refuse_unusable(manifest.name, root, dataset.table, dataset.excluded)
-    refuse_missing_splits(dataset)
+    found.notes += filter(None, [complete_splits(dataset).note])
     reader = importlib.import_module(f"facekit.data.readers.{manifest.name}")
     if hasattr(reader, "read_unlabelled") and len(folders) == len(manifest.tables):
         reader.read_unlabelled(root)

@@ -67,6 +67,7 @@ class Run(Record):
 
         counts = table[table["split"] != ""].groupby(["split", target], observed=True).size()
         self.data |= {"dataset": dataset.name, "kind": dataset.kind, "digest": digest(table, hashes), "audit": audit}
+        self.data |= {"split": dataset.note} if dataset.note else {}
         self.data["counts"] = {str(s): {str(c): int(n) for (_, c), n in rows.items()} for s, rows in counts.groupby(level=0)}
         self.data["excluded"] = {
             "rows": len(dataset.excluded),

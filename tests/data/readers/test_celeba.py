@@ -59,10 +59,32 @@ def test_any_part_of_the_images_with_some_of_each_split_is_a_dataset(celeba):
     assert dataset.excluded.empty
     for number in (2, 3):
         (celeba / "img_align_celeba" / f"00000{number}.jpg").unlink()
-    message = r"no image of the official split validation \(train 1\); expected some of train, validation, test; add images"
+    message = r"official split validation and test \(train 1\); expected some of train, validation, test, or ten groups"
     with pytest.raises(DataError, match=message):
         read_dataset("celeba", celeba)
     assert "no image of the official split validation" in verify_dataset("celeba", celeba).problems[0]["reason"]
+
+
+def test_the_first_images_which_are_all_in_train_are_split_by_people(tmp_path, capsys):
+    numbers = range(1, 41)
+    folder = tmp_path / "img_align_celeba"
+    folder.mkdir()
+    for number in numbers:
+        write_image(folder / f"{number:06}.jpg", seed=number)
+    lines = [f"{number:06}.jpg," + ",".join(["1", "-1"] * 20) for number in numbers]
+    (tmp_path / "list_attr_celeba.csv").write_text("\n".join(["image_id," + ",".join(ATTRIBUTES), *lines]) + "\n")
+    lines = [f"{number:06}.jpg,0" for number in numbers]
+    (tmp_path / "list_eval_partition.csv").write_text("\n".join(["image_id,partition", *lines]) + "\n")
+    (tmp_path / "identity_CelebA.txt").write_text("".join(f"{number:06}.jpg {number % 20 + 1}\n" for number in numbers))
+    dataset = read_dataset("celeba", tmp_path)
+    assert dataset.table["split"].value_counts().to_dict() == {"train": 32, "validation": 4, "test": 4}
+    assert (dataset.table.groupby("group")["split"].nunique() == 1).all()
+    assert dataset.note.startswith("no image of the official split validation and test (train 40): split here")
+    assert dataset.note in capsys.readouterr().out
+    found = verify_dataset("celeba", tmp_path)
+    assert not found.problems
+    assert dataset.note in found.notes
+    pd.testing.assert_frame_equal(read_dataset("celeba", tmp_path).table, dataset.table)
 
 
 def test_a_folder_where_no_image_matches_is_refused(celeba):
