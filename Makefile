@@ -1,5 +1,5 @@
 # Two commands: `make reports` and `make test`. Settings are given behind the target or in the environment:
-#   make smile PROFILE=laptop DATA=../shared/data/facehack WEIGHTS=imagenet SET="epochs=3 batch_size=16"
+#   make smile PROFILE=laptop DATA=../shared/data/facehack WEIGHTS=imagenet SET="epochs=3 learning_rate=1e-4"
 PYTHON ?= python3
 PROFILE ?= sample
 DATA ?=

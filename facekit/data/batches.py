@@ -1,4 +1,4 @@
-"""Rows of a table as batches for Keras' fit and predict; what one looks like depends on (seed, epoch, row, copy) alone."""
+"""Rows of a table as batches for Keras' fit and predict. What an image becomes depends on (seed, epoch, row, copy) alone."""
 
 import hashlib
 import json
@@ -31,13 +31,13 @@ class Batches(keras.utils.PyDataset):
     """Batches that fit, evaluate and predict take as they are: float32 images in 0..255, preprocessed by the model.
 
     With a seed every epoch shows the rows in another order, each augmented anew; without one they keep their order and are
-    never augmented, as validation and test need it. `epoch` (from 0) is moved on by Keras itself, and set by training.fit.
+    never augmented, as needed for validation and test. `epoch` (from 0) is moved on by Keras itself, and set by training.fit.
 
     Args:
         inputs: uint8 images (n, height, width, 3) or features (n, width), or a dict of such arrays by input name.
         targets: array with a target for each of the n rows, or a dict of them by output name; None to predict.
         rows: row numbers to take, in this order; None takes all. Each copy of a row is augmented differently.
-        batch_size: rows a batch; an epoch's last batch may be smaller.
+        batch_size: rows per batch; an epoch's last batch may be smaller.
         augment: an ImageDataGenerator that changes each image; needs a seed.
         seed: of the order and the augmentation.
         sample_weights: what each of the n rows counts, shape (n,), or a dict of them by output name.

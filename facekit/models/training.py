@@ -1,4 +1,4 @@
-"""Training that is remembered, that a kill only delays, and whose epoch validation chooses.
+"""Training that is remembered, that survives being killed, and whose epoch validation chooses.
 
 Predictions of watched batches, such as the test set's, are stored without labels, for a look after the choice.
 """
@@ -21,7 +21,7 @@ from facekit.errors import ParameterError, TrainingError
 from facekit.paths import build_key, cache_folder, write_text
 from facekit.progress import Progress
 
-# Goes up when facekit's own augmentation, losses or training compute something else, so that older fits are not found any more.
+# Goes up when facekit's own augmentation, losses or training compute something else, so that older fits are ignored.
 REVISION = 2
 
 
@@ -212,7 +212,7 @@ def _compute_key(model: keras.Model, fingerprints: dict[str, str], settings: lis
         variables=variables,
         fingerprints=fingerprints,
         settings=settings,
-        # With another number of threads TensorFlow sums in another order, and trainings part.
+        # With another number of threads TensorFlow sums in another order, and trainings diverge.
         versions=[REVISION, keras.__version__, np.__version__, os.environ.get("TF_NUM_INTRAOP_THREADS")],
     )
 

@@ -228,6 +228,7 @@ def open_run(task: str, namespace: dict[str, Any]) -> Run:
     for pattern in ("metrics.json", "history.csv", "predictions*.csv", "figures", "model"):
         for path in folder.glob(pattern):
             shutil.rmtree(path) if path.is_dir() else path.unlink()
+    pd.set_option("display.max_rows", 100)
     pd.set_option("display.max_colwidth", None)  # a claim's reasons are sentences, and pandas would cut them
     return Run(task, profile, question, parameters, folder=folder)
 
