@@ -1,7 +1,7 @@
 """Bootstrap intervals over rows or whole groups, all resamples at once.
 
-A resample of n rows is n weights, how often each row was drawn: [2, 0, 1] is row 0 twice, row 1 never, row 2 once. A statistic takes
-many resamples, one per row of a matrix, and returns a value for each.
+A resample of n rows is n weights, how often each row was drawn: [2, 0, 1] is row 0 twice, row 1 never, row 2 once. A statistic
+takes many resamples, one per row of a matrix, and returns a value for each.
 """
 
 from collections.abc import Callable, Iterator
