@@ -7,7 +7,7 @@ import pytest
 
 from facekit.data.readers.popularity import Truth, read_truth
 from facekit.data.readers.selfie import ATTRIBUTES
-from facekit.data.tables import read_kind
+from facekit.data.tables import read_marker
 from facekit.errors import DataError
 from facekit.synthetic.layouts import write_sample
 
@@ -78,4 +78,4 @@ def test_a_marker_that_is_damaged_or_says_two_things_is_refused(tmp_path, conten
         read_truth(tmp_path)
     assert "\n" not in str(caught.value)
     with pytest.raises(DataError, match=r"facekit\.json"):
-        read_kind(tmp_path)
+        read_marker(tmp_path)
