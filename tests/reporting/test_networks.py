@@ -34,7 +34,7 @@ def test_the_projects_own_profiles_can_be_built():
     ("settings", "told"),
     [
         ("smile backbone=InceptionV3", "alpha = 0.25 for InceptionV3; expected 1.0; others for MobileNet only"),
-        ("smile backbone=InceptionV3 alpha=1 weights=none input_size=75", "images of 64 pixels for InceptionV3; expected 75"),
+        ("smile backbone=InceptionV3 alpha=1 weights=none input_size=75", "images of 48 pixels for InceptionV3; expected 75"),
         ("smile frozen_layers=87", "frozen_layers = 87 for MobileNet; expected -1 to 86, its layers"),
         ("smile weights=", "weights = ''; expected imagenet, none, sample"),
         ("gender-size other_weights=", "other_weights = ''; expected imagenet"),

@@ -53,7 +53,7 @@ def folder(tmp_path, monkeypatch):
 
 def make_run(kind="photographs", **settings):
     run = open_run("smile", settings)
-    dataset = SimpleNamespace(name="facehack", kind=kind, excluded=EXCLUDED)
+    dataset = SimpleNamespace(name="facehack", kind=kind, excluded=EXCLUDED, note="")
     run.set_data(dataset, TABLE, target="label", hashes=HASHES, audit={"cross_split_duplicates": np.int64(0)})
     run.backbone = {"network": "MobileNet", "parameters": 10}
     return run
