@@ -80,14 +80,16 @@ def run_demo(given: Sequence[str] = (), port: int = 8000) -> None:
     with tempfile.TemporaryDirectory(prefix="facekit-demo-") as folder:
         # Read when Gradio is imported: where it keeps uploads, and that it asks nothing from elsewhere.
         os.environ |= {"GRADIO_TEMP_DIR": folder, "GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_OFFLINE": "1"}
+        if not 0 <= port <= 65_535:  # socket.create_server would leave its socket open
+            raise ParameterError(f"port {port}", expected=PORTS)
         try:
             import uvicorn
 
             listener = socket.create_server((HOST, port))
         except ImportError as error:
             raise FacekitError(f"the demo needs {error.name}", hint="make demo, which installs requirements-demo.txt") from None
-        except (OSError, OverflowError) as error:
-            raise ParameterError(f"port {port}: {getattr(error, 'strerror', error)}", expected=PORTS) from None
+        except OSError as error:
+            raise ParameterError(f"port {port}: {error.strerror}", expected=PORTS) from None
         with listener:
             app = build_app(load_runs(given))
             print(f"http://{HOST}:{listener.getsockname()[1]}/ (Ctrl-C ends it)", flush=True)
