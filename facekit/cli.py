@@ -13,7 +13,7 @@ from pathlib import Path
 
 from facekit import __version__
 from facekit.errors import FacekitError, ParameterError
-from facekit.paths import cache_folder, project_root, resolve
+from facekit.paths import cache_folder, expand, project_root, resolve
 
 MOVING = {"root": "--root, ", "target": "--to, ", "out": "--out, ", "reports": "--reports, ", "csv": "--csv, --html, "}
 
@@ -109,7 +109,7 @@ def _add(commands, name: str, function, text: str):
 
 def _find_root(options: argparse.Namespace) -> Path:
     if options.root:  # on the command line a path means what the shell means by it; a parameter's starts at the project's root
-        return Path(options.root).expanduser().absolute()
+        return expand(options.root).absolute()
     named = os.environ.get("FACEKIT_DATA")
     return resolve(named) if named else cache_folder("data") / options.name
 
@@ -163,7 +163,7 @@ def _sample(options: argparse.Namespace) -> None:
 def _plant(options: argparse.Namespace) -> None:
     from facekit.synthetic.semi_synthetic import plant_popularity
 
-    source, target = options.source.expanduser(), options.target.expanduser().absolute()
+    source, target = expand(options.source), expand(options.target).absolute()
     made = plant_popularity(source, target, seed=options.seed, ceiling=options.ceiling)
     print(f"{target}: {'written, its README.md says how' if made else 'there already, left as it is'}")
 

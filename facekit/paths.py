@@ -3,6 +3,7 @@
 papermill runs a notebook in the caller's folder, nbval in the notebook's; so relative paths start at the project's root.
 """
 
+import errno
 import hashlib
 import json
 import math
@@ -20,13 +21,25 @@ def project_root() -> Path:
     return Path(__file__).resolve().parent.parent
 
 
+def expand(path: str | os.PathLike) -> Path:
+    """Return a path with `~` as the user's home; that of a user who does not exist stays as it is, and is nowhere."""
+    return Path(os.path.expanduser(path))
+
+
+def read_file(path: str | os.PathLike) -> str:
+    """Return a file's text; OSError where it is no regular file, since a pipe or a device would never end."""
+    if os.path.lexists(path) and not os.path.isfile(path):
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
+    return Path(path).read_text(encoding="utf-8")
+
+
 def resolve(path: str | os.PathLike) -> Path:
     """Return an absolute path.
 
     Args:
         path: a relative one starts at the project's root, `~` at the user's home, and `.facekit/` at the cache folder.
     """
-    path = Path(path).expanduser()
+    path = expand(path)
     if path.parts[:1] == (CACHE,):
         return _cache_root().joinpath(*path.parts[1:])
     return (project_root() / path).resolve()
@@ -43,7 +56,7 @@ def cache_folder(*parts: str) -> Path:
 
 
 def _cache_root() -> Path:
-    return (project_root() / Path(os.environ.get("FACEKIT_CACHE") or CACHE).expanduser()).resolve()
+    return (project_root() / expand(os.environ.get("FACEKIT_CACHE") or CACHE)).resolve()
 
 
 def build_key(**parts) -> str:
@@ -71,7 +84,7 @@ def read_json(path: str | os.PathLike, hint: str = "") -> Any:
     """
     strict = {"object_pairs_hook": _read_object, "parse_float": _read_float, "parse_constant": _read_float}
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"), **strict)
+        return json.loads(read_file(path), **strict)
     except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{path}: {getattr(error, 'strerror', error)}", expected="a JSON file", hint=hint) from None
 

@@ -71,7 +71,7 @@ def _read_batches(given: Sequence[str], problems: list[str]) -> Iterator[tuple[l
     paths = []
     for word in map(Path, given):
         try:
-            paths += [word / name for name in list_images(word)] if word.is_dir() else [word]
+            paths += [word / name for name in list_images(word)] if os.path.isdir(word) else [word]
         except DataError as error:
             problems.append(str(error))
     paths = list(dict.fromkeys(paths))

@@ -33,6 +33,13 @@ def run(tmp_path_factory):
     return save_every_kind(tmp_path_factory.mktemp("reports") / "laptop" / "faces")
 
 
+def test_a_photo_that_cannot_be_reached_is_named_and_the_others_answered(photos, run, capsys):
+    assert predict_photos([str(photos / "a.jpg"), "a" * 5000, "~nobody-here/b.jpg"], str(run)) == 1
+    shown = capsys.readouterr()
+    assert "1 photos" in shown.out
+    assert shown.err.count("facekit: skipped") == 2
+
+
 PROBABILITIES = "0.250000,0.900000,0.400000,0.600000,0.100000,0.200000,0.700000,0.100000"
 HEADER = (
     "path,y_pred_popularity,y_pred_is_female,y_pred_worn,y_pred_smile,y_prob_is_female,"

@@ -62,7 +62,7 @@ def answer(text: str, values: Mapping[str, np.ndarray], decided: Mapping[str, np
     try:
         with warnings.catch_warnings(action="ignore"):  # such as of `5or`
             matches, scores = evaluate(ast.parse(lower, mode="eval").body)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
+    except (SyntaxError, ValueError, RecursionError, MemoryError, OverflowError):
         raise refuse("cannot be read") from None
     return matches > 0, scores
 

@@ -12,6 +12,7 @@ from keras import layers
 
 from facekit.errors import ParameterError
 from facekit.models import weights as weights_files
+from facekit.models.networks import NETWORKS
 from facekit.models.small_networks import build_resnet18
 from facekit.models.weight_files import number_names
 
@@ -40,19 +41,18 @@ _PREPROCESSING = {
 
 @dataclass(frozen=True)
 class Backbone:
-    """One network: its constructor, Keras' `mode` of its preprocessing, the smallest side in pixels."""
+    """One network: its constructor, Keras' `mode` of its preprocessing."""
 
     build: Callable
     preprocessing: str
-    minimum_size: int
 
 
 BACKBONES = {
-    "ResNet50": Backbone(keras.applications.ResNet50, "caffe", 32),
-    "InceptionV3": Backbone(keras.applications.InceptionV3, "tf", 75),
-    "DenseNet121": Backbone(keras.applications.DenseNet121, "torch", 32),
-    "MobileNet": Backbone(keras.applications.MobileNet, "tf", 32),
-    "ResNet18": Backbone(build_resnet18, "torch", 32),
+    "ResNet50": Backbone(keras.applications.ResNet50, "caffe"),
+    "InceptionV3": Backbone(keras.applications.InceptionV3, "tf"),
+    "DenseNet121": Backbone(keras.applications.DenseNet121, "torch"),
+    "MobileNet": Backbone(keras.applications.MobileNet, "tf"),
+    "ResNet18": Backbone(build_resnet18, "torch"),
 }
 
 
@@ -88,7 +88,7 @@ def build(
     """
     _check(name in BACKBONES, f"backbone {name!r}", f"one of {', '.join(BACKBONES)}")
     row = BACKBONES[name]
-    _check(min(size) >= row.minimum_size, f"input size {size[0]}x{size[1]} for {name}", f"{row.minimum_size} pixels or more")
+    _check(min(size) >= NETWORKS[name][0], f"input size {size[0]}x{size[1]} for {name}", f"{NETWORKS[name][0]} pixels or more")
     _check(alpha > 0 and (alpha == 1 or name == "MobileNet"), f"alpha {alpha} for {name}", "1.0; others for MobileNet only")
     _check(preprocessing in ("", "unit", "none"), f"preprocessing {preprocessing!r}", '"" (the network\'s own), unit or none')
     _check(frozen_batchnorm in ("inference", "batch"), f"frozen_batchnorm {frozen_batchnorm!r}", "inference or batch")

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from glob import escape
 from pathlib import Path
 
 import keras
@@ -13,7 +14,7 @@ from facekit.errors import WeightsError
 from facekit.models import gradcam
 from facekit.models.weight_files import open_checked
 from facekit.models.weights import CARD_NAME
-from facekit.paths import project_root
+from facekit.paths import expand, project_root, read_file
 
 NOTES = {
     "synthetic": "The network was trained on synthetic faces: its predictions for photos mean nothing.",
@@ -51,23 +52,23 @@ class Predictor:
     def __init__(self, folder: Path):
         self.name, path = "/".join(folder.resolve().parts[-2:]), folder / "model" / CARD_NAME
         try:
-            card = json.loads(path.read_text(encoding="utf-8"))
+            card = json.loads(read_file(path))
             entries = {name: entry for name, entry in card["models"].items() if entry["file"].endswith(".keras")}
             main = next((name for name, entry in entries.items() if entry.get("cascade")), "model")
             self._cascade = entries[main].get("cascade")
             stages = [main, self._cascade["then"]] if self._cascade else [main]
             self._stages = [(entries[name], _load(path.parent, entries[name])) for name in stages]
+            source = card.get("dataset", "its dataset")
+            note = f"The labels are those of {source}: judgements of images, not facts about people."
+            self.note = f"{note} {NOTES.get(card.get('kind'), '')}".strip()
             # What does not fit together fails here.
             self.outputs = [answer.name for answer in self.predict([np.zeros((8, 8, 3), np.uint8)])]
         except FileNotFoundError as error:
             hint = "committed runs leave models out: run the experiment again"
             raise WeightsError(f"{error.filename}: there is no such file", expected="a run with its model", hint=hint) from None
-        except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:
             received = f"{path}: {type(error).__name__} {error}"
             raise WeightsError(received, expected="a run's card and models", hint="run the experiment again") from error
-        source = card.get("dataset", "its dataset")
-        note = f"The labels are those of {source}: judgements of images, not facts about people."
-        self.note = f"{note} {NOTES.get(card.get('kind'), '')}".strip()
 
     def predict(self, photos: Sequence[np.ndarray], *, explain: bool = False) -> list[Answer]:
         """Return one answer per output for photos, uint8 RGB of any sizes.
@@ -133,10 +134,11 @@ def find_run(run: str, reports: Path | None = None) -> Path:
     Raises:
         WeightsError: there is none; the message names the command that makes one.
     """
-    folder = Path(run).expanduser()
+    folder = expand(run)
     if (folder / "model").is_dir():
         return folder
-    runs = [path.parent.parent for path in (reports or project_root() / "reports").glob(f"[!.]*/{folder.name}/model/*.keras")]
+    models = (reports or project_root() / "reports").glob(f"[!.]*/{escape(folder.name)}/model/*.keras")
+    runs = [path.parent.parent for path in models]
     if not runs:
         received = f"{run}: no run with a model (committed runs leave it out)"
         raise WeightsError(received, expected="a run's folder or an experiment", hint=f"make one: make {folder.name}")

@@ -1,4 +1,4 @@
-"""Training that is remembered, that survives being killed, and whose epoch validation chooses.
+"""Training that is remembered and survives being killed; the last epoch is kept, or the one that validation chooses.
 
 Predictions of watched batches, such as the test set's, are stored without labels, for a look after the choice.
 """
@@ -55,7 +55,7 @@ def set_up(*, seed: int, gpu_memory_mb: int = 0, mixed_precision: bool = False) 
 class WarmupCosine(keras.optimizers.schedules.LearningRateSchedule):
     """A learning rate that rises to its peak over `warmup` steps and then falls to 0 at step `total`, along a cosine.
 
-    Keras' CosineDecay has a branch, which TensorFlow traces anew for every variable: a quarter of a small fit's time.
+    Keras' CosineDecay has a branch, which TensorFlow traces anew for every variable.
     """
 
     def __init__(self, peak: float, warmup: int, total: int):

@@ -14,7 +14,7 @@ import numpy as np
 from facekit.data.manifests import FixedFile, read_manifest
 from facekit.errors import WeightsError
 from facekit.models.weight_files import TORCH, UNREADABLE, list_shapes, open_checked, read_weights
-from facekit.paths import hash_file, project_root, resolve, write_text
+from facekit.paths import expand, hash_file, project_root, read_file, resolve, write_text
 
 SAMPLE_FILE = Path(__file__).with_name("mobilenet_0.25_synthetic.weights.h5")
 BACKBONE_NAME, MODEL_NAME, CARD_NAME = "backbone.weights.h5", "model.keras", "card.json"
@@ -104,7 +104,7 @@ def _list_imagenet(model: keras.Model, name: str, alpha: float) -> tuple[FixedFi
     # The manifest lists one MobileNet; those of other widths and sizes are in the same folder.
     trained = size[0] if size[0] == size[1] and size[0] in (128, 160, 192, 224) else 224
     file = listed.path.replace("mobilenet_1_0_224", f"mobilenet_{width}_{trained}")
-    return listed, Path(os.environ.get("KERAS_HOME") or "~/.keras").expanduser() / "models" / file
+    return listed, expand(os.environ.get("KERAS_HOME") or "~/.keras") / "models" / file
 
 
 def _download_imagenet(model: keras.Model, name: str, alpha: float) -> Path:
@@ -125,7 +125,7 @@ def _read_run(path: Path, model: keras.Model, name: str, alpha: float) -> dict[s
     """Read a run's backbone.weights.h5, or the backbone's part of its model.keras."""
     card_path, whole = path.with_name(CARD_NAME), path.name == MODEL_NAME
     try:
-        card = json.loads(card_path.read_text(encoding="utf-8"))
+        card = json.loads(read_file(card_path))
         sha256 = (card["models"]["model"] if whole else card)["sha256"]
         arrays = read_weights(path, list_shapes(model.layers), sha256=sha256, inside=whole)
         if whole:  # network and width show in the layers themselves

@@ -17,8 +17,8 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 from facekit.errors import DataError, ParameterError
-from facekit.paths import CACHE, project_root, read_json, resolve
-from facekit.reporting.networks import check_networks
+from facekit.models.networks import check_networks
+from facekit.paths import CACHE, expand, project_root, read_file, read_json, resolve
 
 PROFILES = ("sample", "laptop", "report", "full")
 WEIGHTS_WORDS = ("imagenet", "none", "sample", "")  # what `weights` may be besides run:PROFILE/TASK and a file
@@ -210,7 +210,7 @@ _Loader.add_constructor("tag:yaml.org,2002:null", lambda loader, node: None)
 def read_yaml(path: Path) -> dict[str, Any]:
     """Return a YAML file of ours, a mapping of text, lists and mappings; DataError where it is missing or damaged."""
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), _Loader)
+        content = yaml.load(read_file(path), _Loader)
     except (yaml.YAMLError, OSError, ValueError, OverflowError, TypeError, RecursionError) as error:
         raise DataError(f"{path}: {getattr(error, 'strerror', error)}", expected="a YAML file") from None
     if not isinstance(content, dict):
@@ -244,7 +244,7 @@ def merge(task: str, profile: str, settings: dict[str, Any] | Sequence[str] = ()
     for name in [name for name in values if name.endswith(PATHS) and isinstance(values[name], str)]:
         if name in given and values[name] not in WEIGHTS_WORDS and not values[name].startswith((f"{CACHE}/", "run:")):
             # It starts at the project's root, so that no report shows a user's folder.
-            values[name] = Path(os.path.relpath(Path(values[name]).expanduser(), project_root())).as_posix()
+            values[name] = Path(os.path.relpath(expand(values[name]), project_root())).as_posix()
         _check_path(name, values[name])
     check_networks(values)
     return values

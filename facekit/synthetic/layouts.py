@@ -22,7 +22,7 @@ import numpy as np
 
 from facekit.data.readers.celeba import ATTRIBUTES
 from facekit.errors import DataError, ParameterError
-from facekit.paths import cache_folder
+from facekit.paths import cache_folder, expand
 from facekit.progress import track
 from facekit.synthetic import people
 from facekit.synthetic.faces import write_face
@@ -80,7 +80,7 @@ def write_sample(name: str, root: str | os.PathLike | None = None, *, count: int
     if count < _SMALLEST:
         raise ParameterError(f"count={count} images for the sample of {name}", expected=f"{_SMALLEST} or more")
     folder = cache_folder("data", "sample") / (name if seed == 0 else f"{name}-{seed}") if root is None else Path(root)
-    folder = folder.expanduser().absolute()
+    folder = expand(folder).absolute()
     marker = {"kind": "synthetic", "dataset": name, "seed": int(seed), "count": count, "drawing": digest_drawing()}
     if name == "selfie":
         effects = {"base": POPULARITY_BASE, "weights": POPULARITY_EFFECTS, "interactions": [], "noise": POPULARITY_NOISE}

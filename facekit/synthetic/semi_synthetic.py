@@ -19,6 +19,7 @@ from facekit.data.readers.popularity import Truth
 from facekit.data.readers.selfie import ATTRIBUTES
 from facekit.data.tables import read_dataset
 from facekit.errors import DataError, ParameterError
+from facekit.paths import expand
 from facekit.synthetic.folders import MARKER, write_folder
 
 CEILING = 0.5
@@ -100,7 +101,7 @@ def plant_popularity(source: str | os.PathLike, target: str | os.PathLike, *, se
     """
     if not 0 < ceiling <= 1:
         raise ParameterError(f"ceiling {ceiling}", expected="above 0 and at most 1")
-    source, target = Path(source).expanduser().absolute(), Path(target).expanduser().absolute()
+    source, target = expand(source).absolute(), expand(target).absolute()
     celeba = read_dataset("celeba", source)
     rows = celeba.table.sort_values("path", ignore_index=True)
     unknown = rows["path"][rows["identity"] < 0]

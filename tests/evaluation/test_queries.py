@@ -59,6 +59,7 @@ def test_scores_are_those_of_independent_labels():
         ("(" * 500 + "Male" + ")" * 500, "cannot be read"),
         ("not " * 5000 + "Male", "cannot be read"),
         ("Male\0", "cannot be read"),
+        ("Male > 1" + "0" * 400, "cannot be read"),
         ("Male + Eyeglasses", r"cannot read 'male \+ eyeglasses'|cannot read 'Male \+ Eyeglasses'"),
         ("__import__('os').system('true')", "cannot read"),
         ("Male.real", "cannot read 'Male.real'"),

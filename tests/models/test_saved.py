@@ -55,6 +55,7 @@ def test_a_map_shows_where_the_network_looked(tmp_path, photos):
     [
         (lambda card: card.clear(), r"card.json: KeyError 'models'; expected a run's card and models"),
         (lambda card: card["models"].clear(), "card.json: KeyError 'model'"),
+        (lambda card: card.update(kind=[]), "card.json: TypeError"),
         (lambda card: card["models"]["model"].update(classes=["a"]), "1 classes for 3 outputs of smile"),
         (lambda card: card["models"]["model"].update(cascade={"then": "lost"}), "KeyError 'lost'"),
         (lambda card: card["models"]["model"].update(sha256="0" * 64), "sha256 .*; expected 0000"),
@@ -69,6 +70,17 @@ def test_damaged_cards_are_refused(tmp_path, change, message):
     (folder / "model" / "card.json").write_text(json.dumps(card))
     with pytest.raises(WeightsError, match=message):
         Predictor(folder)
+
+
+def test_a_card_that_is_a_pipe_is_refused_and_names_are_no_patterns(tmp_path):
+    folder = save_run(tmp_path, {"model": (build_network(SMILE), CLASSES)})
+    (folder / "model" / "card.json").unlink()
+    os.mkfifo(folder / "model" / "card.json")
+    with pytest.raises(WeightsError, match="not a regular file"):
+        Predictor(folder)
+    for run in ("a**", "sm*le", "~nobody-here/smile2"):
+        with pytest.raises(WeightsError, match="no run with a model"):
+            find_run(run, tmp_path)
 
 
 def test_files_that_are_no_models_are_refused(tmp_path):

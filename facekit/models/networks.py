@@ -8,7 +8,7 @@ from facekit.data.manifests import read_manifest
 from facekit.errors import ParameterError
 from facekit.paths import project_root, read_json
 
-# Smallest side in pixels, and layers as keras.applications lists them; a test holds them equal to models/backbones.py.
+# Smallest side in pixels, and number of layers as keras.applications lists them, which a test compares with what is built.
 NETWORKS = {
     "MobileNet": (32, 86),
     "ResNet18": (32, 85),
