@@ -21,6 +21,8 @@ from facekit.errors import ParameterError, TrainingError
 from facekit.paths import build_key, cache_folder, write_text
 from facekit.progress import Progress
 
+# TensorFlow counts the traces of all networks of a notebook together, and warns as if one were traced again and again.
+tf.get_logger().addFilter(lambda record: "tf.function retracing" not in record.getMessage())
 # Goes up when facekit's own augmentation, losses or training compute something else, so that older fits are ignored.
 REVISION = 2
 

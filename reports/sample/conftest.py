@@ -47,7 +47,7 @@ def check_what_is_left(run):
     from facekit.reporting.claims import read_record
 
     def list_files(folder):
-        return {path.relative_to(folder).as_posix() for path in folder.glob("[!.]*")} - {"model", f"{run.task}.ipynb"}
+        return {path.relative_to(folder).as_posix() for path in folder.glob("[!.]*")} - {"model", f"{run.task}.ipynb", f"{run.task}.html"}
 
     committed = project_root() / "reports" / "sample" / run.task
     for folder in ("", "figures"):
