@@ -98,7 +98,8 @@ class Fit:
 
     def watched(self, name: str) -> np.ndarray:
         """Return the predictions of watched batches after every epoch, (epochs, n, outputs)."""
-        return np.stack([np.load(self.folder / f"{name}-{epoch:03d}.npz")["output"] for epoch in range(len(self.history))])
+        paths = [self.folder / f"{name}-{epoch:03d}.npz" for epoch in range(len(self.history))]
+        return np.concatenate([_read(path, (), "output") for path in paths])
 
 
 def fit(
@@ -231,14 +232,14 @@ class _Keeper(keras.callbacks.Callback):
     def _resume(self) -> None:
         """Take over what an earlier fit left, all of which is read before a variable changes."""
         variables = self.model.weights
-        values, _ = _read(self.folder / "best.npz", variables)
+        values = _read(self.folder / "best.npz", variables)
         if self.history.exists():
             rows = self.history.read_text()
         else:
             self.model.optimizer.build(self.model.trainable_variables)
             variables = self.model.variables + self.model.optimizer.variables
-            values, rows = _read(self.state, variables)
-        self.rows = json.loads(rows)
+            *values, rows = _read(self.state, variables, "rows")
+        self.rows = json.loads(str(rows))
         if not self.rows or any("seconds" not in row for row in self.rows):
             raise ValueError("no history")
         for name in self.watch:
@@ -278,7 +279,7 @@ class _Keeper(keras.callbacks.Callback):
     def on_train_end(self, logs=None):
         write_text(self.history, json.dumps(self.rows, indent=1))
         self.state.unlink(missing_ok=True)
-        self.model.set_weights(_read(self.folder / "best.npz", self.model.weights)[0])
+        self.model.set_weights(_read(self.folder / "best.npz", self.model.weights))
 
     def _save(self, name: str, *variables, **arrays) -> None:
         # In their order, not by name, since names need not be unique.
@@ -286,7 +287,7 @@ class _Keeper(keras.callbacks.Callback):
         part.replace(self.folder / f"{name}.npz")
 
 
-def _read(path: Path, variables: list) -> tuple[list[np.ndarray], str]:
-    """Return a value for each variable, and the history where the file holds it."""
-    with np.load(path) as arrays:
-        return [arrays[f"arr_{position}"] for position in range(len(variables))], str(arrays.get("rows", ""))
+def _read(path: Path, variables, *names: str) -> list[np.ndarray]:
+    """Return a value for each variable, and the arrays of these names; the file is closed also where it is damaged."""
+    with path.open("rb") as file, np.load(file) as arrays:
+        return [arrays[name] for name in (*(f"arr_{position}" for position in range(len(variables))), *names)]
