@@ -1,10 +1,8 @@
 """Backbones: networks without their classifier, one table row each.
 
 Preprocessing is inside, so it can't be that of another network; the graph is flat, so layers can be frozen and looked at.
+ResNet18, which keras.applications does not have, is laid out as torchvision's.
 """
-
-from collections.abc import Callable
-from dataclasses import dataclass
 
 import keras
 import numpy as np
@@ -12,16 +10,45 @@ from keras import layers
 
 from facekit.errors import ParameterError
 from facekit.models import weights as weights_files
-from facekit.models.networks import NETWORKS
-from facekit.models.small_networks import build_resnet18
+from facekit.models.networks import check_network
 from facekit.models.weight_files import number_names
 
 PREFIX = "preprocess_"  # of the names of the preprocessing's layers
-_MEANS, _DEVIATIONS = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, RGB in 0..1
 
 
-def _scale(images, factor: float = 1 / 255, offset: float = 0.0):
-    return layers.Rescaling(factor, offset, name=f"{PREFIX}scale", dtype="float32")(images)
+def _build_resnet18(input_tensor, **_) -> keras.Model:
+    """Build ResNet18; a layer's name is its path in torchvision with `_` for `.`, so `layer4.0.conv1` is `layer4_0_conv1`.
+
+    Source: He et al., Deep residual learning for image recognition, https://arxiv.org/abs/1512.03385.
+    """
+    x = layers.ReLU(name="relu")(_convolve(input_tensor, 64, 7, 2, "conv1", "bn1"))
+    # Zeros stand in for PyTorch's minus infinity: nothing is below zero after the ReLU.
+    x = layers.ZeroPadding2D(1, name="maxpool_pad")(x)
+    x = layers.MaxPooling2D(3, 2, name="maxpool")(x)
+    for stage, filters in enumerate((64, 128, 256, 512), start=1):
+        x = _add_block(x, filters, 1 if stage == 1 else 2, f"layer{stage}_0")
+        x = _add_block(x, filters, 1, f"layer{stage}_1")
+    return keras.Model(keras.utils.get_source_inputs(input_tensor), x, name="resnet18")
+
+
+def _add_block(x, filters: int, stride: int, name: str):
+    shortcut = x
+    x = layers.ReLU(name=f"{name}_relu1")(_convolve(x, filters, 3, stride, f"{name}_conv1", f"{name}_bn1"))
+    x = _convolve(x, filters, 3, 1, f"{name}_conv2", f"{name}_bn2")
+    if stride != 1:
+        shortcut = _convolve(shortcut, filters, 1, stride, f"{name}_downsample_0", f"{name}_downsample_1")
+    x = layers.Add(name=f"{name}_add")([x, shortcut])
+    return layers.ReLU(name=f"{name}_relu2")(x)
+
+
+def _convolve(x, filters: int, kernel: int, stride: int, name: str, norm: str):
+    if kernel > 1:
+        # Keras' padding "same" would shift strided convolutions by one pixel.
+        x = layers.ZeroPadding2D(kernel // 2, name=f"{name}_pad")(x)
+    # A new initializer for each layer: one that is shared draws the same numbers again.
+    initializer = keras.initializers.VarianceScaling(2.0, "fan_out", "untruncated_normal")
+    x = layers.Conv2D(filters, kernel, stride, use_bias=False, kernel_initializer=initializer, name=name)(x)
+    return layers.BatchNormalization(epsilon=1e-5, name=norm)(x)
 
 
 def _standardize(images, means, deviations):
@@ -32,27 +59,20 @@ def _standardize(images, means, deviations):
 # From RGB images in 0..255 to what a network takes; computed in 32 bits under mixed precision too.
 _PREPROCESSING = {
     "caffe": lambda images: _standardize(images[..., ::-1], (103.939, 116.779, 123.68), (1.0, 1.0, 1.0)),
-    "torch": lambda images: _standardize(images, [255 * mean for mean in _MEANS], [255 * part for part in _DEVIATIONS]),
-    "tf": lambda images: _scale(images, 1 / 127.5, -1.0),
-    "unit": _scale,
+    "torch": lambda images: _standardize(
+        images, (255 * 0.485, 255 * 0.456, 255 * 0.406), (255 * 0.229, 255 * 0.224, 255 * 0.225)
+    ),
+    "tf": lambda images: layers.Rescaling(1 / 127.5, -1.0, name=f"{PREFIX}scale", dtype="float32")(images),
+    "unit": lambda images: layers.Rescaling(1 / 255, name=f"{PREFIX}scale", dtype="float32")(images),
     "none": lambda images: images,
 }
-
-
-@dataclass(frozen=True)
-class Backbone:
-    """One network: its constructor, Keras' `mode` of its preprocessing."""
-
-    build: Callable
-    preprocessing: str
-
-
+# What builds a network, and its preprocessing, as Keras calls it.
 BACKBONES = {
-    "ResNet50": Backbone(keras.applications.ResNet50, "caffe"),
-    "InceptionV3": Backbone(keras.applications.InceptionV3, "tf"),
-    "DenseNet121": Backbone(keras.applications.DenseNet121, "torch"),
-    "MobileNet": Backbone(keras.applications.MobileNet, "tf"),
-    "ResNet18": Backbone(build_resnet18, "torch"),
+    "ResNet50": (keras.applications.ResNet50, "caffe"),
+    "InceptionV3": (keras.applications.InceptionV3, "tf"),
+    "DenseNet121": (keras.applications.DenseNet121, "torch"),
+    "MobileNet": (keras.applications.MobileNet, "tf"),
+    "ResNet18": (_build_resnet18, "torch"),
 }
 
 
@@ -60,21 +80,19 @@ def build(
     name: str,
     size: tuple[int, int],
     *,
-    weights: str = "none",
-    alpha: float = 1.0,
-    frozen_layers: int = 0,
-    frozen_batchnorm: str = "inference",
-    preprocessing: str = "",
+    weights="none",
+    alpha=1.0,
+    frozen_layers=0,
+    frozen_batchnorm="inference",
+    preprocessing="",
 ) -> keras.Model:
     """Build a network without its classifier, from RGB images in 0..255 to its last feature map.
 
     Layers have the same names in every session; those of the preprocessing start with `preprocess_`.
 
     Args:
-        name: row of BACKBONES.
-        size: height and width in pixels.
-        weights: see weights.load_weights.
-        alpha: MobileNet's width, relative to the full one; 1.0 for all others.
+        name, size: row of BACKBONES; height and width in pixels.
+        weights, alpha: see weights.load_weights; MobileNet's width, relative to the full one, 1.0 for all others.
         frozen_layers: how many of the network's first layers are not trained, counted as keras.applications lists them (the
             input counts, the preprocessing does not); -1: all.
         frozen_batchnorm: what a frozen BatchNormalization does while training. `inference`: it uses its stored statistics
@@ -86,16 +104,14 @@ def build(
         ParameterError: something that the network does not have.
         WeightsError: weights that are missing or must not be loaded.
     """
-    _check(name in BACKBONES, f"backbone {name!r}", f"one of {', '.join(BACKBONES)}")
-    row = BACKBONES[name]
-    _check(min(size) >= NETWORKS[name][0], f"input size {size[0]}x{size[1]} for {name}", f"{NETWORKS[name][0]} pixels or more")
-    _check(alpha > 0 and (alpha == 1 or name == "MobileNet"), f"alpha {alpha} for {name}", "1.0; others for MobileNet only")
-    _check(preprocessing in ("", "unit", "none"), f"preprocessing {preprocessing!r}", '"" (the network\'s own), unit or none')
-    _check(frozen_batchnorm in ("inference", "batch"), f"frozen_batchnorm {frozen_batchnorm!r}", "inference or batch")
+    check_network(name, size, alpha, frozen_layers)
+    for given, known in ((preprocessing, ("", "unit", "none")), (frozen_batchnorm, ("inference", "batch"))):
+        if given not in known:
+            raise ParameterError(repr(given), expected=f"one of {known}")
+    network, scaling = BACKBONES[name]
     images = keras.Input((*size, 3), name="images")
-    width = {"alpha": alpha} if name == "MobileNet" else {}
-    preprocessed = _PREPROCESSING[preprocessing or row.preprocessing](images)
-    network = row.build(input_tensor=preprocessed, include_top=False, weights=None, **width)
+    options = {"alpha": alpha} if name == "MobileNet" else {}
+    network = network(input_tensor=_PREPROCESSING[preprocessing or scaling](images), include_top=False, weights=None, **options)
     fresh = number_names([operation.name for operation in network.operations])
     for operation in network.operations:
         operation.name = fresh[operation.name].replace("get_item", f"{PREFIX}rgb_to_bgr")
@@ -105,7 +121,13 @@ def build(
         if isinstance(layer, layers.BatchNormalization):
             layer.momentum = 0.9  # Keras' own 0.99 lags behind where an epoch has few steps
     weights_files.load_weights(model, name, weights, alpha)
-    _freeze_layers(model, name, frozen_layers, frozen_batchnorm)
+    for layer in list_layers(model)[: frozen_layers if frozen_layers >= 0 else None]:
+        if frozen_batchnorm == "batch" and isinstance(layer, layers.BatchNormalization):
+            # The layer itself stays trainable, or Keras would use the stored statistics; its weights do not.
+            for weight in layer.trainable_weights:
+                weight.trainable = False
+        else:
+            layer.trainable = False
     return model
 
 
@@ -125,20 +147,3 @@ def describe(model: keras.Model, name: str, *, weights: str, alpha: float = 1.0)
         "parameters": model.count_params(),
         "trainable": sum(int(np.prod(weight.shape)) for weight in model.trainable_weights),
     }
-
-
-def _check(right: bool, received: str, expected: str) -> None:
-    if not right:
-        raise ParameterError(received, expected=expected)
-
-
-def _freeze_layers(model: keras.Model, name: str, count: int, batchnorm: str) -> None:
-    own = list_layers(model)
-    _check(-1 <= count <= len(own), f"frozen_layers {count}", f"-1 to {len(own)}, the layers of {name}")
-    for layer in own[: count if count >= 0 else None]:
-        if batchnorm == "batch" and isinstance(layer, layers.BatchNormalization):
-            # The layer itself stays trainable, or Keras would use the stored statistics; its weights do not.
-            for weight in layer.trainable_weights:
-                weight.trainable = False
-        else:
-            layer.trainable = False

@@ -8,12 +8,12 @@ import numpy as np
 from sklearn.cluster import KMeans
 from sklearn.decomposition import PCA
 
-from facekit.data.batches import digest
+from facekit.data.batches import Batches, digest
+from facekit.models.training import predict
 from facekit.paths import build_key, cache_folder
-from facekit.progress import track
 
 
-def extract(base: keras.Model, images: np.ndarray, *, batch_size: int = 64) -> np.ndarray:
+def extract(base: keras.Model, images: np.ndarray) -> np.ndarray:
     """Return each image's global average of the last feature map, read-only float32 (n, channels).
 
     Cached under a name made of layers, weights and images, so that features of other weights or images are never read.
@@ -21,22 +21,20 @@ def extract(base: keras.Model, images: np.ndarray, *, batch_size: int = 64) -> n
     Args:
         base: of backbones.build, with its weights loaded.
         images: uint8 RGB, shape (n, height, width, 3); may be a memory map.
-        batch_size: images at a time.
     """
     weights = hashlib.sha256("".join(digest(np.atleast_1d(weight.numpy())) for weight in base.weights).encode()).hexdigest()
     layers = [item["config"] for item in json.loads(base.to_json())["config"]["layers"]]
     path = cache_folder("features") / f"{build_key(layers=layers, weights=weights, images=digest(images))}.npy"
-    if not path.exists():
-        model = keras.Model(base.input, keras.layers.GlobalAveragePooling2D(dtype="float32")(base.output))
-        part = path.with_suffix(".part")
-        features = np.lib.format.open_memmap(part, "w+", np.float32, (len(images), model.output.shape[-1]))
-        for start in track(range(0, len(images), batch_size), "extracting features"):
-            batch = images[start : start + batch_size].astype(np.float32)
-            # Filled up, so that the graph is traced once.
-            filled = np.resize(batch, (batch_size, *batch.shape[1:]))
-            features[start : start + batch_size] = model.predict_on_batch(filled)[: len(batch)]
-        features.flush()
-        part.replace(path)
+    try:
+        return np.load(path, mmap_mode="r")
+    except FileNotFoundError:
+        pass
+    except Exception as error:  # a damaged file can raise nearly anything
+        print(f"{path}: damaged, so computed again ({error})")
+    model = keras.Model(base.input, keras.layers.GlobalAveragePooling2D(dtype="float32")(base.output))
+    with (part := path.with_suffix(".part")).open("wb") as stream:
+        np.save(stream, predict(model, Batches(images, batch_size=64), name="extracting features"))
+    part.replace(path)
     return np.load(path, mmap_mode="r")
 
 

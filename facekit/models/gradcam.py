@@ -21,7 +21,7 @@ def read_filters(model: keras.Model) -> np.ndarray:
 
 def read_activations(model: keras.Model, images: np.ndarray, layers: list[str]) -> dict[str, np.ndarray]:
     """Return the outputs of some layers for a few images: layer name -> float32 array (n, ...)."""
-    reader = keras.Model(model.inputs[0], {name: _get_layer(model, name).output for name in layers})
+    reader = keras.Model(model.inputs[0], {name: model.get_layer(name).output for name in layers})
     return {name: np.asarray(values, np.float32) for name, values in reader.predict_on_batch(images).items()}
 
 
@@ -35,60 +35,44 @@ def compute(model: keras.Model, images: np.ndarray, index=None, output: str = ""
         model: any flat model that takes images alone.
         images: float or uint8 (n, height, width, 3) in 0..255.
         index: class, one for all images or one each, shape (n,); None: the predicted one.
-        output: name of the output's layer; "": the first output.
-        layer: whose feature map is taken; "": the last one with a map.
+        output, layer: names of the output's layer and of the one whose feature map is taken; "": the first, the last one.
 
     Returns:
         float32 (n, height, width): each image's map in 0..1, its highest place 1; all 0 where nothing supports the class.
 
     Source: Selvaraju et al., Grad-CAM, https://arxiv.org/abs/1610.02391.
     """
-    heads = {each.name: each for each in model.layers if any(each.output is tensor for tensor in model.outputs)}
-    if output and output not in heads:
-        raise ParameterError(f"output {output!r}", expected=f"one of {', '.join(heads)}")
-    head = heads[output] if output else next(each for each in heads.values() if each.output is model.outputs[0])
+    head = model.get_layer(output) if output else next(each for each in model.layers if each.output is model.outputs[0])
     binary = head.output.shape[-1] == 1 and getattr(head, "activation", None) is keras.activations.sigmoid
-    maps = [each for each in model.layers if isinstance(each.output, keras.KerasTensor) and each.output.ndim == 4]
-    source = _get_layer(model, layer) if layer else maps[-1]
-    reader = keras.Model(model.inputs[0], {"map": source.output, "before": head.input, "after": head.output})
     classes = 2 if binary else head.output.shape[-1]
     if index is not None and np.size(index) and not 0 <= np.min(index) <= np.max(index) < classes:
         raise ParameterError(f"output {head.name}: class {np.min(index)} to {np.max(index)}", expected=f"0 to {classes - 1}")
-    chosen = None if index is None else np.broadcast_to(index, len(images))
-    found, (height, width) = [], images.shape[1:3]
-    for part in (slice(start, start + 32) for start in range(0, len(images), 32)):
-        for heat in _weigh_maps(reader, images[part], head, None if chosen is None else chosen[part], binary):
-            found.append(cv2.resize(heat, (width, height), interpolation=cv2.INTER_LINEAR))
-    heat = np.array(found, dtype=np.float32).reshape(-1, height, width)
-    highest = heat.max(axis=(1, 2), keepdims=True, initial=0)
-    return heat / np.where(highest > 0, highest, 1)
-
-
-def _weigh_maps(reader: keras.Model, images, head, chosen: np.ndarray | None, binary: bool) -> np.ndarray:
-    """Return the part of the weighted feature map above 0, float32 of shape (n, map height, map width)."""
-    images = tf.convert_to_tensor(images, tf.float32)
+    maps = [each.output for each in model.layers if isinstance(each.output, keras.KerasTensor) and each.output.ndim == 4]
+    reader = keras.Model(model.inputs[0], [model.get_layer(layer).output if layer else maps[-1], head.input])
+    pixels = tf.convert_to_tensor(images, tf.float32)
     with tf.GradientTape() as tape:
         # Watched from the images on, because the tape follows nothing through a frozen backbone by itself.
-        tape.watch(images)
-        values = reader(images, training=False)
-        before, after = tf.cast(values["before"], tf.float32), tf.cast(values["after"], tf.float32)
+        tape.watch(pixels)
+        features, scores = reader(pixels, training=False)
+        scores = tf.cast(scores, tf.float32)
         if hasattr(head, "kernel"):
-            before = before @ head.kernel + (0 if head.bias is None else head.bias)
-        if chosen is None:
-            chosen = tf.cast(after[:, 0] > 0.5, tf.int32) if binary else tf.argmax(after, axis=-1, output_type=tf.int32)
+            scores = scores @ head.kernel + (0 if head.bias is None else head.bias)
         if binary:
-            score = before[:, 0] * (2 * tf.cast(chosen, tf.float32) - 1)
-        else:
-            score = tf.gather(before, chosen, axis=1, batch_dims=1)
-    gradient = tf.cast(tape.gradient(score, values["map"]), tf.float32)
-    weights = tf.reduce_mean(gradient, axis=(1, 2), keepdims=True)
-    return tf.nn.relu(tf.reduce_sum(weights * tf.cast(values["map"], tf.float32), axis=-1)).numpy()
+            scores = tf.concat([-scores, scores], axis=1)
+        chosen = np.broadcast_to(tf.argmax(scores, axis=1) if index is None else index, len(images))
+        score = tf.gather(scores, chosen, axis=1, batch_dims=1)
+    weights = tf.reduce_mean(tf.cast(tape.gradient(score, features), tf.float32), axis=(1, 2), keepdims=True)
+    heat = tf.nn.relu(tf.reduce_sum(weights * tf.cast(features, tf.float32), axis=-1)).numpy()
+    height, width = images.shape[1:3]
+    heat = np.array([cv2.resize(each, (width, height)) for each in heat])
+    highest = heat.max(axis=(1, 2), keepdims=True)
+    return heat / np.where(highest > 0, highest, 1)
 
 
 def overlay(image: np.ndarray, heat: np.ndarray) -> np.ndarray:
     """Lay a Grad-CAM (any size, 0..1) over its uint8 image, made grey: brighter = more influence; a white line at half."""
     height, width = image.shape[:2]
-    heat = cv2.resize(heat.astype(np.float32), (width, height), interpolation=cv2.INTER_LINEAR)
+    heat = cv2.resize(heat.astype(np.float32), (width, height))
     grey = 50 + 0.5 * image.mean(axis=2, keepdims=True)
     colours = cv2.applyColorMap((heat * 255).round().astype(np.uint8), cv2.COLORMAP_MAGMA)[:, :, ::-1]
     laid = (0.45 * grey + 0.55 * colours).astype(np.uint8)
@@ -96,9 +80,3 @@ def overlay(image: np.ndarray, heat: np.ndarray) -> np.ndarray:
     # What lies outside the image does not end the bright place, so there is no line along the image's edge.
     laid[most > cv2.erode(most, np.ones((3, 3), np.uint8))] = 255
     return laid
-
-
-def _get_layer(model: keras.Model, name: str) -> keras.layers.Layer:
-    if all(layer.name != name for layer in model.layers):
-        raise ParameterError(f"layer {name!r}", expected=f"a layer of {model.name}, such as {model.layers[1].name}")
-    return model.get_layer(name)

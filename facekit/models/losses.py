@@ -27,8 +27,7 @@ class LabelCrossentropy(keras.losses.Loss):
         absent, present = (1.0, 1.0) if self.label_weights is None else self.label_weights
         counts = known * (absent + (present - absent) * y_true)
         smoothed = y_true * (1 - self.label_smoothing) + 0.5 * self.label_smoothing
-        losses = ops.binary_crossentropy(smoothed, y_pred)
-        return ops.sum(losses * counts, axis=-1) / ops.maximum(ops.sum(known, axis=-1), 1)
+        return ops.sum(ops.binary_crossentropy(smoothed, y_pred) * counts, axis=-1) / ops.maximum(ops.sum(known, axis=-1), 1)
 
     def get_config(self) -> dict:
         """Return the arguments; the key of a fit is made of them."""

@@ -1,22 +1,21 @@
 """Every network that a run will build, checked before it starts and without TensorFlow, which takes ten seconds to load."""
 
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from facekit.data.manifests import read_manifest
-from facekit.errors import ParameterError
-from facekit.paths import project_root, read_json
+from facekit.errors import FacekitError, ParameterError
+from facekit.models.weight_files import find_file, open_layers, read_card
 
-# Smallest side in pixels, and number of layers as keras.applications lists them, which a test compares with what is built.
+# Smallest side in pixels, number of layers as keras.applications lists them, and an early layer that no other network has, with
+# its channels at full width; a test compares all with what is built.
 NETWORKS = {
-    "MobileNet": (32, 86),
-    "ResNet18": (32, 85),
-    "ResNet50": (32, 175),
-    "InceptionV3": (75, 311),
-    "DenseNet121": (32, 427),
+    "MobileNet": (32, 86, "conv_pw_1", 64),
+    "ResNet18": (32, 85, "layer1_0_conv1", 64),
+    "ResNet50": (32, 175, "conv2_block1_3_conv", 256),
+    "InceptionV3": (75, 311, "conv2d_3", 80),
+    "DenseNet121": (32, 427, "conv2_block4_1_bn", 128),
 }
-WIDTHS = (0.25, 0.5, 0.75, 1.0)  # of the MobileNets that were trained on ImageNet
+WIDTHS = {0.25: "2_5", 0.5: "5_0", 0.75: "7_5", 1.0: "1_0"}  # of MobileNets trained on ImageNet, as their files name them
 
 
 def check_networks(values: dict[str, Any]) -> None:
@@ -27,22 +26,31 @@ def check_networks(values: dict[str, Any]) -> None:
     sides = size if isinstance(size, list) else [size]
     sides = [side for side in (*sides, *map(values.get, ("input_height", "input_width", "claim_size"))) if side]
     for network, name, source, frozen in _list_networks(values):
-        smallest, layers = NETWORKS.get(network, (1, frozen))  # one of your own is checked when it is built
-        if min(sides, default=smallest) < smallest:
-            raise ParameterError(f"images of {min(sides)} pixels for {network}", expected=f"{smallest} pixels or more")
-        if frozen > layers:
-            raise ParameterError(f"frozen_layers = {frozen} for {network}", expected=f"-1 to {layers}, its layers")
-        _check_weights(name, source, network, values.get("alpha", 1.0) if network == "MobileNet" else 1.0)
+        if network in NETWORKS:  # one of your own is checked when it is built
+            alpha = values.get("alpha", 1.0) if network in ("MobileNet", values.get("backbone")) else 1.0
+            check_network(network, sides, alpha, frozen)
+            _check_weights(name, source, network, alpha)
+
+
+def check_network(name: str, sides: Sequence[int], alpha: float = 1.0, frozen: int = 0) -> None:
+    """Refuse sides of an image in pixels, a width, or a number of frozen layers that a network cannot have; ParameterError."""
+    if name not in NETWORKS:
+        raise ParameterError(f"backbone {name!r}", expected=f"one of {', '.join(NETWORKS)}")
+    if alpha != 1 and name != "MobileNet":
+        raise ParameterError(f"alpha = {alpha} for {name}", expected="1.0; others for MobileNet only")
+    smallest, layers, *_ = NETWORKS[name]
+    if min(sides, default=smallest) < smallest:
+        raise ParameterError(f"images of {min(sides)} pixels for {name}", expected=f"{smallest} pixels or more")
+    if not -1 <= frozen <= layers:
+        raise ParameterError(f"frozen_layers = {frozen} for {name}", expected=f"-1 to {layers}, its layers")
 
 
 def _list_networks(values: dict[str, Any]) -> Iterator[tuple[str, str, str, int]]:
     """Yield each network, the parameter of its weights, these weights, and how many of its layers are frozen."""
-    frozen, alpha = values.get("frozen_layers", -1), values.get("alpha", 1.0)
+    frozen = values.get("frozen_layers", -1)
     for name in [name for name in values if name.endswith("weights") and "backbone" in values]:
         if name == "other_weights" and "other_backbone" in values:
             yield values["other_backbone"], name, values[name], 0
-        elif alpha != 1 and values["backbone"] != "MobileNet":
-            raise ParameterError(f"alpha = {alpha} for {values['backbone']}", expected="1.0; others for MobileNet only")
         elif values[name] or name != "compare_weights":  # which alone may be empty
             yield values["backbone"], name, values[name], frozen
     for name in ("compared_networks", "grid_networks"):
@@ -54,26 +62,17 @@ def _list_networks(values: dict[str, Any]) -> Iterator[tuple[str, str, str, int]
 
 
 def _check_weights(name: str, source: str, network: str, alpha: float) -> None:
-    """Refuse weights that are known to be of another network or width; what is in a file is checked when it is loaded."""
-    of, width = network, alpha
-    if not source:
-        raise ParameterError(f"{name} = ''", expected="imagenet, none, sample, run:PROFILE/TASK or a file")
-    if source == "sample":
-        of, width = "MobileNet", 0.25
-    elif source == "imagenet":
-        width = alpha if alpha in WIDTHS else 1.0
-    elif source.startswith("run:"):
-        path = project_root().joinpath("reports", *source.removeprefix("run:").split("/"), "model", "card.json")
-        try:
-            card = read_json(path)
-            entry = card if "network" in card else card["models"]["model"]
-            of, width = entry["network"], entry.get("alpha", alpha)
-        except (TypeError, KeyError, AttributeError):
-            raise ParameterError(f"{name} = {source!r}: {path}", expected="a card that names the network") from None
-    elif source.endswith((".pth", ".pt", ".safetensors")):
-        of = "ResNet18"
-    else:
-        of = {file.path: file.network for file in read_manifest("weights").files}.get(Path(source).name, network)
-    if (of, width) != (network, alpha):
-        wanted, found = (f"{of} of width {w}" if of == "MobileNet" else of for of, w in ((network, alpha), (of, width)))
-        raise ParameterError(f"{name} = {source!r}, weights of {found}", expected=f"those of {wanted}")
+    """Refuse weights that must not be loaded, or are of another network or width, as an early layer shows."""
+    if source == "imagenet" and alpha not in WIDTHS:
+        raise ParameterError(f"{name} = 'imagenet' with alpha = {alpha}", expected=f"one of {', '.join(map(str, WIDTHS))}")
+    try:
+        if not (path := find_file(source)):
+            return
+        with open_layers(path, read_card(path)["sha256"] if source.startswith("run:") else None) as found:
+            sizes = {each: max(found[layer][0].shape, default=0) for each, (*_, layer, _) in NETWORKS.items() if layer in found}
+    except FacekitError as error:
+        raise ParameterError(f"{name} = {source!r}: {error}") from None
+    if sizes.get(network) != int(NETWORKS[network][3] * alpha):
+        known = ", ".join(f"{each} of width {size / NETWORKS[each][3]:g}" for each, size in sizes.items())
+        received = f"{name} = {source!r}, weights of {known or 'another network'}"
+        raise ParameterError(received, expected=f"those of {network} of width {alpha:g}")

@@ -12,8 +12,7 @@ import numpy as np
 from facekit.data.images import resize_image
 from facekit.errors import WeightsError
 from facekit.models import gradcam
-from facekit.models.weight_files import open_checked
-from facekit.models.weights import CARD_NAME
+from facekit.models.weight_files import CARD_NAME, UNREADABLE, open_checked
 from facekit.paths import expand, project_root, read_file
 
 NOTES = {
@@ -45,8 +44,7 @@ class Answer:
 class Predictor:
     """The networks of a run's `folder`: the one that is called model, or a cascade of two.
 
-    Raises:
-        WeightsError: no model, a damaged or dangerous one, or one that needs more than a photo.
+    WeightsError: no model, a damaged or dangerous one, or one that needs more than a photo.
     """
 
     def __init__(self, folder: Path):
@@ -55,7 +53,8 @@ class Predictor:
             card = json.loads(read_file(path))
             entries = {name: entry for name, entry in card["models"].items() if entry["file"].endswith(".keras")}
             main = next((name for name, entry in entries.items() if entry.get("cascade")), "model")
-            self._cascade = entries[main].get("cascade")
+            self._cascade = entries[main].get("cascade") or {}
+            self._threshold = _read_thresholds(self._cascade.get("threshold", 0.5))
             stages = [main, self._cascade["then"]] if self._cascade else [main]
             self._stages = [(entries[name], _load(path.parent, entries[name])) for name in stages]
             source = card.get("dataset", "its dataset")
@@ -63,12 +62,12 @@ class Predictor:
             self.note = f"{note} {NOTES.get(card.get('kind'), '')}".strip()
             # What does not fit together fails here.
             self.outputs = [answer.name for answer in self.predict([np.zeros((8, 8, 3), np.uint8)])]
-        except FileNotFoundError as error:
-            hint = "committed runs leave models out: run the experiment again"
-            raise WeightsError(f"{error.filename}: there is no such file", expected="a run with its model", hint=hint) from None
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:
-            received = f"{path}: {type(error).__name__} {error}"
-            raise WeightsError(received, expected="a run's card and models", hint="run the experiment again") from error
+        except UNREADABLE as error:
+            received, hint = (
+                f"{path}: {type(error).__name__} {error}",
+                "run the experiment again: committed runs leave models out",
+            )
+            raise WeightsError(received, expected="a run's card and models", hint=hint) from error
 
     def predict(self, photos: Sequence[np.ndarray], *, explain: bool = False) -> list[Answer]:
         """Return one answer per output for photos, uint8 RGB of any sizes.
@@ -79,7 +78,9 @@ class Predictor:
         if not self._cascade:
             return answers[0]
         (first, *_), (then, *_) = answers
-        further = first.values[:, 1] >= self._cascade.get("threshold", 0.5)
+        if len(first.classes) != 2 or not then.classes:
+            raise ValueError(f"a cascade of classes {first.classes} and {then.classes}")
+        further = first.values[:, 1] >= self._threshold
         values = np.column_stack([first.values[:, 0], first.values[:, 1:2] * then.values])
         decided = np.arange(values.shape[1]) == np.where(further, 1 + then.values.argmax(axis=1), 0)[:, None]
         answer = Answer("cascade", [first.classes[0], *then.classes], values, decided)
@@ -98,48 +99,52 @@ def _load(folder: Path, entry: dict) -> keras.Model:
     return model
 
 
+def _read_thresholds(given: float | list[float]) -> np.ndarray:
+    """Return a probability, or one for each class, from which on it is predicted."""
+    thresholds = np.asarray(given, float)
+    if not ((thresholds >= 0) & (thresholds <= 1)).all():  # NaN is neither
+        raise ValueError(f"threshold {given}, not within 0..1")
+    return thresholds
+
+
 def _ask(settings: dict, model: keras.Model, photos: Sequence[np.ndarray], explain: bool) -> list[Answer]:
     """Return a network's answers; `settings` is its entry in the card."""
     images, answers = np.stack([resize_image(photo, model.inputs[0].shape[1:3]) for photo in photos]), []
     outputs = keras.tree.flatten(model(images.astype(np.float32), training=False))
     for name, values in zip(model.output_names, (np.asarray(output, np.float32) for output in outputs), strict=True):
         kind = getattr(getattr(model.get_layer(name), "activation", None), "__name__", "")
-        classes = list(settings.get("heads", {}).get(name) or settings.get("classes") or [name])
+        classes = settings.get("heads", {}).get(name) or settings.get("classes") or [name]
         if kind not in ("sigmoid", "softmax"):
             classes = []
-        elif len(classes) != values.shape[1]:
-            raise ValueError(f"{len(classes)} classes for {values.shape[1]} outputs of {name}")
+        elif len(classes) != values.shape[1] or classes != [str(each) for each in classes]:
+            raise ValueError(f"classes {classes} for {values.shape[1]} outputs of {name}")
         decided = np.arange(values.shape[1]) == values.argmax(axis=1)[:, None]
         if kind == "sigmoid":
-            decided = values >= np.asarray((settings.get("thresholds") or {}).get(name, 0.5))
-        answers.append(Answer(name, classes, values, decided))
+            thresholds = _read_thresholds((settings.get("thresholds") or {}).get(name, 0.5))
+            decided = values >= np.broadcast_to(thresholds, values.shape[1])
+        answers.append(answer := Answer(name, classes, values, decided))
         if explain:
-            _explain(answers[-1], model, images)
+            # The predicted class; where no label is predicted, the likeliest.
+            index = np.where(decided, values, values - 1).argmax(axis=1)
+            answer.explained = [classes[k] for k in index] if classes else ["a higher number"] * len(index)
+            if len(classes) == 1:  # for a single probability gradcam's class 1 is yes, 0 no
+                index = decided[:, 0].astype(int)
+                answer.explained = [classes[0] if yes else f"not {classes[0]}" for yes in index]
+            answer.maps = list(gradcam.compute(model, images, index, output=name))
     return answers
-
-
-def _explain(answer: Answer, model: keras.Model, images: np.ndarray) -> None:
-    # The predicted class; where no label is predicted, the likeliest.
-    index = np.where(answer.decided, answer.values, answer.values - 1).argmax(axis=1)
-    answer.explained = [answer.classes[k] for k in index] if answer.classes else ["a higher number"] * len(index)
-    if len(answer.classes) == 1:  # for a single probability gradcam's class 1 is yes, 0 no
-        index = answer.decided[:, 0].astype(int)
-        answer.explained = [answer.classes[0] if yes else f"not {answer.classes[0]}" for yes in index]
-    answer.maps = list(gradcam.compute(model, images, index, output=answer.name))
 
 
 def find_run(run: str, reports: Path | None = None) -> Path:
     """Return the folder of a run with a model: `run` itself, or a task's newest run in `reports` (default: the project's).
 
-    Raises:
-        WeightsError: there is none; the message names the command that makes one.
+    WeightsError: there is none; the message names the command that makes one.
     """
     folder = expand(run)
     if (folder / "model").is_dir():
         return folder
     models = (reports or project_root() / "reports").glob(f"[!.]*/{escape(folder.name)}/model/*.keras")
-    runs = [path.parent.parent for path in models]
-    if not runs:
+    newest = max(models, key=lambda path: path.parent.stat().st_mtime, default=None)
+    if newest is None:
         received = f"{run}: no run with a model (committed runs leave it out)"
         raise WeightsError(received, expected="a run's folder or an experiment", hint=f"make one: make {folder.name}")
-    return max(runs, key=lambda path: (path / "model").stat().st_mtime)
+    return newest.parent.parent

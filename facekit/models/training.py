@@ -7,6 +7,7 @@ import gc
 import json
 import os
 import re
+import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,7 @@ import tensorflow as tf
 from facekit.data.batches import Batches, digest
 from facekit.errors import ParameterError, TrainingError
 from facekit.paths import build_key, cache_folder, write_text
-from facekit.progress import Progress
+from facekit.progress import Progress, track
 
 # TensorFlow counts the traces of all networks of a notebook together, and warns as if one were traced again and again.
 tf.get_logger().addFilter(lambda record: "tf.function retracing" not in record.getMessage())
@@ -28,15 +29,12 @@ REVISION = 2
 
 
 def set_up(*, seed: int, gpu_memory_mb: int = 0, mixed_precision: bool = False) -> str:
-    """Seed Keras, limit a GPU's memory and set the precision, before the first network is built.
+    """Seed Keras, limit a GPU's memory and set the precision, before the first network is built; return the device.
 
     Args:
         seed: of weights and dropout.
         gpu_memory_mb: TensorFlow's logical limit on the first GPU in MiB; 0: none.
         mixed_precision: compute in 16 bits, store in 32: float16 on a GPU, bfloat16 on a CPU. Outputs need dtype="float32".
-
-    Returns:
-        The device, such as `cpu`.
     """
     keras.backend.clear_session()
     gc.collect()
@@ -46,8 +44,7 @@ def set_up(*, seed: int, gpu_memory_mb: int = 0, mixed_precision: bool = False) 
         try:
             tf.config.set_logical_device_configuration(gpus[0], [tf.config.LogicalDeviceConfiguration(gpu_memory_mb)])
         except RuntimeError as error:
-            received = f"gpu_memory_mb {gpu_memory_mb}: the GPU is in use already"
-            raise ParameterError(received, hint="restart the notebook's kernel") from error
+            raise ParameterError("gpu_memory_mb: the GPU is in use", hint="restart the notebook's kernel") from error
     low = "mixed_float16" if gpus else "mixed_bfloat16"
     keras.mixed_precision.set_global_policy(low if mixed_precision else "float32")
     return f"{len(gpus)} gpu" if gpus else "cpu"
@@ -70,7 +67,6 @@ class WarmupCosine(keras.optimizers.schedules.LearningRateSchedule):
         return self.peak * keras.ops.minimum(step / self.warmup, (1 + keras.ops.cos(np.pi * fallen)) / 2)
 
     def get_config(self) -> dict:
-        """Return the arguments."""
         return {"peak": self.peak, "warmup": self.warmup, "total": self.total}
 
 
@@ -102,18 +98,12 @@ class Fit:
 
     def watched(self, name: str) -> np.ndarray:
         """Return the predictions of watched batches after every epoch, (epochs, n, outputs)."""
-        return np.stack([np.load(self.folder / f"{name}-{epoch:03d}.npz")["output"] for epoch in range(len(self.history))])
+        paths = [self.folder / f"{name}-{epoch:03d}.npz" for epoch in range(len(self.history))]
+        return np.concatenate([_read(path, (), "output") for path in paths])
 
 
 def fit(
-    model: keras.Model,
-    train: Batches,
-    validation: Batches,
-    *,
-    name: str,
-    epochs: int,
-    checkpoint: str = "last",
-    watch: dict[str, Batches] | None = None,
+    model: keras.Model, train: Batches, validation: Batches, *, name: str, epochs: int, checkpoint="last", watch=None
 ) -> Fit:
     """Train a compiled model as `model.fit` does, and remember it.
 
@@ -122,17 +112,14 @@ def fit(
 
     Args:
         model: compiled, with its initial weights; afterwards it has those of the chosen epoch.
-        train: batches with a seed.
-        validation: batches without.
-        name: shown with the progress.
-        epochs: passes over the training rows, at most.
+        train, validation, name: batches with a seed, and without; what is shown with the progress.
         checkpoint: the epoch whose weights are kept: the `last`, which suits a learning rate that falls to 0, or the one with
-            the best value of a column of the history, such as `val_loss` (`val_accuracy`: the mean of all outputs').
-        watch: batches whose predictions are stored after every epoch, for Fit.watched; of a model with one output.
+            the best value of a column of the history, such as `val_loss`.
+        watch: name -> batches whose predictions are stored after every epoch, for Fit.watched; of a model with one output.
 
     Raises:
-        ParameterError: no such column.
-        TrainingError: the loss is not a number.
+        ParameterError: no such column, or less than one epoch.
+        TrainingError: the loss is not a number, or memory does not suffice.
     """
     if epochs < 1:
         raise ParameterError(f"epochs {epochs}", expected="at least 1")
@@ -144,19 +131,12 @@ def fit(
         keeper = _Keeper(model, folder, train, watch, checkpoint, progress)
         if not keeper.history.exists():
             _run(model, train, validation, epochs, keeper)
-    _load(folder / "best.npz", model.weights)
     return Fit(model, pd.DataFrame(keeper.rows).assign(best=np.arange(len(keeper.rows)) == keeper.best), folder)
 
 
 def _run(model: keras.Model, train: Batches, validation: Batches, epochs: int, keeper: "_Keeper") -> None:
     board = keras.callbacks.TensorBoard(cache_folder("tensorboard", keeper.folder.name), write_graph=False)
     callbacks = [keras.callbacks.TerminateOnNaN(raise_error=True), keeper, board]
-    # Variables that are made while TensorFlow traces the training step make it trace that step twice.
-    x, y, *weights = train[0]
-    predicted = model.predict_on_batch(x)
-    model.compute_loss(x, y, predicted, *weights)
-    model.compute_metrics(x, y, predicted, *weights)
-    model.reset_metrics()
     # Else TensorFlow sums gradients over devices, and the sum's own gradient in a table that is never emptied keeps each fit's
     # graph: 65 MB more after every fit of a small MobileNet.
     optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)  # mixed precision scales around it
@@ -164,39 +144,48 @@ def _run(model: keras.Model, train: Batches, validation: Batches, epochs: int, k
     optimizer.apply = lambda *gradients, **named: context().merge_call(lambda _: apply(*gradients, **named))
     span = {"epochs": epochs, "initial_epoch": len(keeper.rows)}
     try:
+        # Variables that are made while TensorFlow traces the training step make it trace that step twice.
+        if not model.optimizer.built:
+            model.optimizer.build(model.trainable_variables)
+        x, y, *weights = train[0]
+        predicted = model.predict_on_batch(x)
+        model.compute_loss(x, y, predicted, *weights)
+        model.compute_metrics(x, y, predicted, *weights)
+        model.reset_metrics()
         model.fit(train, validation_data=validation, **span, callbacks=callbacks, shuffle=False, verbose=0)
     except RuntimeError as error:
         if "NaN or Inf" not in str(error):
             raise
         received = f"epoch {train.epoch + 1}: {error}"
         raise TrainingError(received, expected="a finite loss", hint="lower learning_rate") from error
+    except (MemoryError, tf.errors.ResourceExhaustedError) as error:
+        received = f"epoch {train.epoch + 1}: not enough memory"
+        raise TrainingError(received, hint="lower batch_size, the images' size or the network's width") from error
     finally:
         del optimizer.apply
 
 
-def predict(model: keras.Model, batches: Batches, *, flips: bool = False):
+def predict(model: keras.Model, batches: Batches, *, flips: bool = False, name: str = ""):
     """Predict rows in the batches' order: float32 (n, outputs), or a dict of them by output name where the model has several.
 
     Args:
-        model: takes what the batches hold.
-        batches: without a seed.
+        model, batches: the model takes what the batches, without a seed, hold.
         flips: average with the predictions for the mirrored images.
+        name: shown with the progress, where it takes long.
     """
-    parts = []
-    for index in range(len(batches)):
+    parts, indices = [], range(len(batches))
+    for index in track(indices, name) if name else indices:
         x = batches[index][0]
         count = len(keras.tree.flatten(x)[0])
         # A last batch of another size would cost more than it does filled up: the graph is traced anew for it.
         x = keras.tree.map_structure(lambda values: np.resize(values, (batches.batch_size, *values.shape[1:])), x)
-        outputs = model.predict_on_batch(x)
+        outputs = keras.tree.flatten(model.predict_on_batch(x))
         if flips:
-            mirrored = keras.tree.map_structure(lambda values: values[:, :, ::-1] if values.ndim == 4 else values, x)
-            outputs = keras.tree.map_structure(lambda a, b: (a + b) / 2, outputs, model.predict_on_batch(mirrored))
-        parts.append(keras.tree.map_structure(lambda values, count=count: np.asarray(values[:count], np.float32), outputs))
-    found = keras.tree.map_structure(lambda *values: np.concatenate(values), *parts)
-    if isinstance(found, list):
-        found = dict(zip(model.output_names, found, strict=True))
-    return next(iter(found.values())) if isinstance(found, dict) and len(found) == 1 else found
+            x = keras.tree.map_structure(lambda values: values[:, :, ::-1] if values.ndim == 4 else values, x)
+            outputs = [(a + b) / 2 for a, b in zip(outputs, keras.tree.flatten(model.predict_on_batch(x)), strict=True)]
+        parts.append([np.asarray(values[:count], np.float32) for values in outputs])
+    found = [np.concatenate(values) for values in zip(*parts, strict=True)]
+    return found[0] if len(found) == 1 else dict(zip(model.output_names, found, strict=True))
 
 
 def _compute_key(model: keras.Model, fingerprints: dict[str, str], settings: list) -> str:
@@ -227,25 +216,45 @@ class _Keeper(keras.callbacks.Callback):
 
     def __init__(self, model, folder: Path, train: Batches, watch: dict, checkpoint: str, progress: Progress):
         super().__init__()
+        self.set_model(model)
         self.train, self.watch, self.checkpoint, self.progress = train, watch, checkpoint, progress
-        self.folder, self.state, self.history = folder, folder / "state.npz", folder / "history.json"
-        self.rows = json.loads(self.history.read_text()) if self.history.exists() else []
-        if not self.rows:
-            model.optimizer.build(model.trainable_variables)
-        if self.state.exists():
-            self.rows = json.loads(_load(self.state, model.variables + model.optimizer.variables))
+        self.folder, self.state, self.history, self.rows = folder, folder / "state.npz", folder / "history.json", []
+        try:
+            if self.history.exists() or self.state.exists():
+                self._resume()
+        except Exception as error:  # a damaged file can raise nearly anything, and all of them can be made again
+            print(f"{folder}: damaged, so trained again ({type(error).__name__} {error})")
+            shutil.rmtree(folder)
+            folder.mkdir()
+            self.rows = []
         progress.update(len(self.rows) * len(train))
+
+    def _resume(self) -> None:
+        """Take over what an earlier fit left, all of which is read before a variable changes."""
+        variables = self.model.weights
+        values = _read(self.folder / "best.npz", variables)
+        if self.history.exists():
+            rows = self.history.read_text()
+        else:
+            self.model.optimizer.build(self.model.trainable_variables)
+            variables = self.model.variables + self.model.optimizer.variables
+            *values, rows = _read(self.state, variables, "rows")
+        self.rows = json.loads(str(rows))
+        if not self.rows or any("seconds" not in row for row in self.rows):
+            raise ValueError("no history")
+        for name in self.watch:
+            Fit(self.model, self.rows, self.folder).watched(name)
+        for variable, value in zip(variables, values, strict=True):
+            variable.assign(value)
 
     @property
     def best(self) -> int:
         if self.checkpoint == "last":
             return len(self.rows) - 1
-        columns = [name for name in self.rows[0] if name.startswith("val_")]
-        found = [name for name in columns if name == self.checkpoint]
-        found = found or [name for name in columns if name.endswith(self.checkpoint.removeprefix("val"))]
-        if not found:
+        if self.checkpoint not in self.rows[0]:
+            columns = [name for name in self.rows[0] if name.startswith("val_")]
             raise ParameterError(f"checkpoint {self.checkpoint!r}", expected=f"last or one of {', '.join(columns)}")
-        scores = pd.DataFrame(self.rows)[found].mean(axis=1)
+        scores = pd.DataFrame(self.rows)[self.checkpoint]
         return int(scores.argmin() if re.search("loss|error|entropy|mae|mse", self.checkpoint) else scores.argmax())
 
     def on_epoch_begin(self, epoch, logs=None):
@@ -270,6 +279,7 @@ class _Keeper(keras.callbacks.Callback):
     def on_train_end(self, logs=None):
         write_text(self.history, json.dumps(self.rows, indent=1))
         self.state.unlink(missing_ok=True)
+        self.model.set_weights(_read(self.folder / "best.npz", self.model.weights))
 
     def _save(self, name: str, *variables, **arrays) -> None:
         # In their order, not by name, since names need not be unique.
@@ -277,8 +287,7 @@ class _Keeper(keras.callbacks.Callback):
         part.replace(self.folder / f"{name}.npz")
 
 
-def _load(path: Path, variables: list) -> str:
-    with np.load(path) as arrays:
-        for position, variable in enumerate(variables):
-            variable.assign(arrays[f"arr_{position}"])
-        return str(arrays.get("rows", ""))
+def _read(path: Path, variables, *names: str) -> list[np.ndarray]:
+    """Return a value for each variable, and the arrays of these names; the file is closed also where it is damaged."""
+    with path.open("rb") as file, np.load(file) as arrays:
+        return [arrays[name] for name in (*(f"arr_{position}" for position in range(len(variables))), *names)]

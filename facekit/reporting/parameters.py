@@ -267,7 +267,7 @@ def _check_path(name: str, value: str) -> None:
         expected = "imagenet, none, sample, run:PROFILE/TASK of a finished run, or a file"
         if run := re.fullmatch(r"run:([\w-]+)/([\w-]+)", value):
             model = project_root() / "reports" / run[1] / run[2] / "model"
-            there = any((model / name).is_file() for name in ("backbone.weights.h5", "model.keras"))
+            there = (model / "backbone.weights.h5").is_file()
             hint = f"make {run[2]} PROFILE={run[1]}"
     if not there:
         raise ParameterError(f"{name} = {value!r} is not there", expected=expected, hint=hint)

@@ -105,7 +105,7 @@ def train_sample_backbone(target: Path, *, count: int, epochs: int, seed: int) -
 
 def main() -> None:
     """Read the command line of `python -m facekit.synthetic.pretrain`."""
-    from facekit.models.weights import SAMPLE_FILE
+    from facekit.models.weight_files import SAMPLE_FILE
 
     parser = argparse.ArgumentParser(description="Train the small MobileNet of profile sample on synthetic faces.")
     parser.add_argument("--target", type=Path, default=SAMPLE_FILE)

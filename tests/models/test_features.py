@@ -16,7 +16,7 @@ def folder(tmp_path, monkeypatch):
 
 def test_features_are_the_mean_of_the_last_map(folder):
     base = backbones.build("MobileNet", (32, 32), alpha=0.25)
-    found = features.extract(base, IMAGES, batch_size=2)
+    found = features.extract(base, IMAGES)
     assert found.shape == (5, 256)
     np.testing.assert_allclose(found, base.predict_on_batch(IMAGES.astype(np.float32)).mean(axis=(1, 2)), atol=1e-5)
 
@@ -35,6 +35,16 @@ def test_other_weights_images_or_preprocessing_are_computed_anew(folder, monkeyp
     base.weights[0].assign(base.weights[0] + 1e-3)
     features.extract(base, IMAGES)
     assert len(list(folder.glob("*.npy"))) == 4
+
+
+@pytest.mark.parametrize("content", [b"", b"no array", b"\x93NUMPY\1\0v\0"])
+def test_damaged_features_are_computed_again(folder, capsys, content):
+    base = backbones.build("MobileNet", (32, 32), alpha=0.25)
+    first = np.array(features.extract(base, IMAGES))
+    (path,) = folder.iterdir()
+    path.write_bytes(content or path.read_bytes()[:-4])
+    np.testing.assert_array_equal(features.extract(base, IMAGES), first)
+    assert capsys.readouterr().out.startswith(f"{path}: damaged, so computed again (")
 
 
 def test_clusters_find_what_looks_alike():

@@ -11,7 +11,9 @@ from facekit.errors import WeightsError
 from facekit.models.saved import Predictor, find_run
 
 SMILE = {"smile": (3, "softmax")}
+BOTH = SMILE | {"worn": (3, "sigmoid"), "popularity": (1, None)}
 CLASSES = {"classes": ["none", "positive", "negative"]}
+NAN = float("nan")
 
 
 @pytest.fixture(scope="module")
@@ -56,15 +58,29 @@ def test_a_map_shows_where_the_network_looked(tmp_path, photos):
         (lambda card: card.clear(), r"card.json: KeyError 'models'; expected a run's card and models"),
         (lambda card: card["models"].clear(), "card.json: KeyError 'model'"),
         (lambda card: card.update(kind=[]), "card.json: TypeError"),
-        (lambda card: card["models"]["model"].update(classes=["a"]), "1 classes for 3 outputs of smile"),
+        (lambda card: card.update(models=[]), "card.json: AttributeError"),
+        (lambda card: card["models"].update(model=1), "card.json: TypeError"),
+        (lambda card: card["models"]["model"].update(file="model.h5"), "card.json: KeyError 'model'"),
+        (lambda card: card["models"]["model"].update(classes=["a"]), r"classes \['a'\] for 3 outputs of smile"),
+        (lambda card: card["models"]["model"].update(classes=[1, None, {}]), "for 3 outputs of smile"),
+        (lambda card: card["models"]["model"].update(classes="abc"), "classes abc for 3 outputs of smile"),
+        (lambda card: card["models"]["model"].update(heads={"worn": [1, 2, 3]}), "for 3 outputs of worn"),
+        (lambda card: card["models"]["model"].update(thresholds={"worn": [0.5, NAN, 0.5]}), "nan.*, not within 0..1"),
+        (lambda card: card["models"]["model"].update(thresholds={"worn": 1.5}), "threshold 1.5, not within 0..1"),
+        (lambda card: card["models"]["model"].update(thresholds={"worn": [0.5, 0.5]}), "card.json: ValueError"),
+        (lambda card: card["models"]["model"].update(thresholds={"worn": "high"}), "card.json: ValueError"),
         (lambda card: card["models"]["model"].update(cascade={"then": "lost"}), "KeyError 'lost'"),
+        (lambda card: card["models"]["model"].update(cascade={"then": ["model"]}), "card.json: TypeError"),
+        (lambda card: card["models"]["model"].update(cascade="lost"), "card.json: AttributeError"),
+        (lambda card: card["models"]["model"].update(cascade={"then": "model", "threshold": NAN}), "threshold nan, not within"),
+        (lambda card: card["models"]["model"].update(cascade={"then": "model"}), "a cascade of classes .*'negative'"),
         (lambda card: card["models"]["model"].update(sha256="0" * 64), "sha256 .*; expected 0000"),
         (lambda card: card["models"]["model"].update(file="../../secret.keras"), r"model/secret.keras"),
-        (lambda card: card["models"]["model"].update(cascade={"then": "model"}, classes=["a", "b"]), "2 classes for 3"),
+        (lambda card: card["models"]["model"].update(cascade={"then": "model"}, classes=["a", "b"]), "for 3 outputs"),
     ],
 )
 def test_damaged_cards_are_refused(tmp_path, change, message):
-    folder = save_run(tmp_path, {"model": (build_network(SMILE), CLASSES)})
+    folder = save_run(tmp_path, {"model": (build_network(BOTH), CLASSES)})
     card = json.loads((folder / "model" / "card.json").read_text())
     change(card)
     (folder / "model" / "card.json").write_text(json.dumps(card))

@@ -13,6 +13,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from facekit.data.augment import ImageDataGenerator
 from facekit.data.batches import Batches
@@ -119,6 +120,43 @@ def test_what_changes_the_result_makes_another_fit(change, fitted, monkeypatch):
         fit(**{name: value() if name == "model" else value for name, value in change.items()})
 
 
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("best.npz", b"PK\3\4 cut"),
+        ("history.json", b""),
+        ("history.json", b"[{}]"),
+        ("history.json", b"[]"),
+        ("test-001.npz", b"no zip"),
+        ("state.npz", b"\x93NUMPY cut"),  # of a fit that was stopped
+    ],
+)
+def test_a_fit_whose_files_are_damaged_is_made_again(fitted, cache, capsys, name, content):
+    shutil.copytree(fitted, cache, dirs_exist_ok=True)
+    (path,) = (cache / "fits").glob("*/history.json")
+    folder, history = path.parent, json.loads(path.read_text())
+    if name == "state.npz":
+        path.unlink()
+    (folder / name).write_bytes(content)
+    found = fit()
+    assert capsys.readouterr().out.startswith(f"{folder}: damaged, so trained again (")
+    assert found.folder == folder
+    assert found.history["loss"].tolist() == [row["loss"] for row in history]
+    assert found.watched("test").shape == (2, 16, 2)
+    assert fit().history.equals(found.history)
+    assert not capsys.readouterr().out
+
+
+@pytest.mark.parametrize("error", [MemoryError(), tf.errors.ResourceExhaustedError(None, None, "OOM when\nallocating")])
+def test_too_little_memory_is_one_line(monkeypatch, error):
+    def fail(*_, **__):
+        raise error
+
+    monkeypatch.setattr(keras.Model, "fit", fail)
+    with pytest.raises(TrainingError, match="^epoch 1: not enough memory; lower batch_size, the images' size or .*width$"):
+        fit()
+
+
 def test_one_dropout_seed_is_another_fit():
     first, second = make_model(), make_model()
     state = second.layers[5].seed_generator.state
@@ -204,7 +242,7 @@ def test_the_epoch_is_chosen_by_loss_by_accuracy_or_is_the_last():
         np.testing.assert_allclose(found.watched("test")[best[checkpoint]], found.predict(make_batches(VALIDATION)), atol=1e-6)
 
 
-def fit_two_heads(*, weights=None, loss_weights=None, checkpoint="val_accuracy"):
+def fit_two_heads(*, weights=None, loss_weights=None):
     keras.utils.set_random_seed(3)
     inputs = {"images": keras.Input((6, 6, 3), name="images"), "auxiliary": keras.Input((2,), name="auxiliary")}
     x = keras.layers.Concatenate()([keras.layers.Flatten()(inputs["images"]), inputs["auxiliary"]])
@@ -222,7 +260,7 @@ def fit_two_heads(*, weights=None, loss_weights=None, checkpoint="val_accuracy")
     accuracies = {"traits": losses.LabelAccuracy(), "worn": losses.LabelAccuracy()}
     model.compile("adam", {"tone": "mse", **crossentropy}, loss_weights=loss_weights, weighted_metrics=accuracies)
     start = model.get_layer("traits").kernel.numpy()
-    found = training.fit(model, train, validation, name="two heads", epochs=2, checkpoint=checkpoint)
+    found = training.fit(model, train, validation, name="two heads", epochs=2, checkpoint="val_worn_accuracy")
     return found, (model.get_layer("traits").kernel.numpy() != start).any(axis=0).tolist()
 
 

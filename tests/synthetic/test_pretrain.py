@@ -6,7 +6,7 @@ from functools import partial
 import numpy as np
 
 from facekit.models import backbones
-from facekit.models.weights import SAMPLE_FILE
+from facekit.models.weight_files import SAMPLE_FILE
 from facekit.paths import hash_file
 from facekit.synthetic import pretrain
 from facekit.synthetic.pretrain import ALPHA, SIZE, draw_faces, train_sample_backbone
