@@ -81,9 +81,8 @@ def plot_gradcam(images: Sequence, maps: Sequence, captions: Sequence[str], titl
         shown = panel.imshow(heat, cmap="magma", vmin=0, vmax=1, alpha=0.55)
         if heat.min() < 0.5 < heat.max():
             panel.contour(heat, levels=[0.5], colors="white", linewidths=1.2)
-    label = "influence (1: maximum of the image)"
-    figure.colorbar(shown, ax=figure.axes, shrink=0.5, aspect=14, ticks=[0, 0.5, 1], label=label)
-    figure.set_figwidth(figure.get_figwidth() + 0.8)
+    figure.colorbar(shown, ax=figure.axes, shrink=0.5, ticks=[0, 0.5, 1], label="influence (1: maximum of the image)")
+    figure.set_size_inches(figure.get_size_inches() + [0.8, -0.4])  # room for the bar, none for captions of the upper row
     return figure
 
 
@@ -93,9 +92,11 @@ def plot_mean_images(images: np.ndarray, labels: Sequence[str], title: str = "Th
     if counts.empty or counts.min() < FEWEST:
         small = "no images" if counts.empty else f"{counts.min()} of class {counts.idxmin()!r}"
         raise ParameterError(f"mean images: {small}", expected=f"{FEWEST} or more of each class, so that nobody is recognised")
-    # Without a copy of the images, which would fill the memory.
-    means = [images.mean(axis=0, where=np.asarray(labels)[:, None, None, None] == name) for name in counts.index]
-    return _draw_grid(means, [f"{name}\n{count:,} images" for name, count in counts.items()], title, 6, 1.9)
+    sums = {name: np.zeros(images.shape[1:]) for name in counts.index}
+    for image, name in zip(images, labels, strict=True):  # one by one, as a copy of a whole class would fill the memory
+        sums[name] += image
+    captions = [f"{name}\n{count:,} images" for name, count in counts.items()]
+    return _draw_grid([sums[name] / counts[name] for name in sums], captions, title, 6, 1.9)
 
 
 def plot_filters(filters: np.ndarray, title: str = "The filters of the first convolution") -> Figure:
