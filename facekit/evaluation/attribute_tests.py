@@ -83,15 +83,15 @@ def fit_effects(attributes: pd.DataFrame, positive: np.ndarray, *, C: float = 1.
     draws = resample(step, len(design), groups, seed=seed)
     low, high = np.array([pair or (np.nan, np.nan) for pair in compute_intervals(draws)]).T
     table = pd.DataFrame({"log_odds": start[1:], "low": low, "high": high, "odds_ratio": np.exp(start[1:])}, attributes.columns)
-    table["direction"] = np.select([low > 0, high < 0], ["raises", "lowers"], "not significant")
+    table["direction"] = np.select([low > 1e-9, high < -1e-9], ["raises", "lowers"], "not significant")  # 1e-9 is rounding
     return table, draws, model
 
 
 def _check(attributes: pd.DataFrame, classes: np.ndarray, allowed: list[float], expected: str) -> None:
-    """Refuse, by a DataError, rows without attributes or of less than two classes, and other values than those allowed."""
-    if not attributes.size or len(np.unique(classes)) < 2:
-        received = f"{len(attributes)} rows of {attributes.shape[1]} attributes, of classes {np.unique(classes).tolist()}"
-        raise DataError(received, expected="one attribute or more, and rows of two classes or more")
+    """Refuse, by a DataError, less than one attribute or two classes, classes of other rows, and values not allowed."""
+    if not attributes.size or len(classes) != len(attributes) or len(np.unique(classes)) < 2:
+        received = f"attributes of shape {attributes.shape}, {len(classes)} rows of classes {np.unique(classes).tolist()}"
+        raise DataError(received, expected="an attribute or more, and as many rows of both, of two classes or more")
     for row, column in np.argwhere(~attributes.isin(allowed).to_numpy())[:1]:
         received = f"row {row}: {attributes.columns[column]} is {attributes.iloc[row, column]}"
         raise DataError(received, expected=expected, hint="map -1 to 0 first")

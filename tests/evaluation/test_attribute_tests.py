@@ -118,9 +118,10 @@ KNOWN = "expected 0 or 1, or NaN where it is unknown; map -1 to 0 first"
             "row 2: hat is nan; expected 0 or 1; leave out rows where it is unknown",
         ),
         ([[np.nan], [np.nan]], [0, 1], fit_effects, "row 0: hat is nan"),
-        *((np.zeros((0, 1)), [], each, "0 rows of 1 attributes, of classes []; expected one attr") for each in EITHER),
-        *(([[0], [1]], [1, 1], each, "2 rows of 1 attributes, of classes [1]") for each in EITHER),
-        *((np.zeros((2, 0)), [0, 1], each, "2 rows of 0 attributes") for each in EITHER),
+        *((np.zeros((0, 1)), [], each, "attributes of shape (0, 1), 0 rows of classes []; expected") for each in EITHER),
+        *(([[0], [1]], [1, 1], each, "attributes of shape (2, 1), 2 rows of classes [1]") for each in EITHER),
+        *(([[0], [1]], [0, 1, 1], each, "attributes of shape (2, 1), 3 rows of classes [0, 1]") for each in EITHER),
+        *((np.zeros((2, 0)), [0, 1], each, "attributes of shape (2, 0)") for each in EITHER),
     ],
 )
 def test_odd_input_is_refused(values, classes, function, message):
@@ -128,12 +129,18 @@ def test_odd_input_is_refused(values, classes, function, message):
         function(pd.DataFrame(values, columns=["hat"][: np.shape(values)[1]]), np.array(classes, int))
 
 
-def test_one_group_of_rows_shows_no_effect():
-    attributes, good = pd.DataFrame({"hat": [0, 0, 1, 1, 1]}), np.array([0, 0, 0, 1, 1])
-    table, _, _ = fit_effects(attributes, good, groups=[7] * 5)
-    assert table.loc["hat", "log_odds"] > 0
-    assert table.loc["hat", ["low", "high"]].isna().all()
-    assert table.loc["hat", "direction"] == "not significant"
+def test_what_cannot_be_known_shows_no_effect():
+    attributes = pd.DataFrame({"hat": [0, 0, 1, 1, 1], "all": [1] * 5, "none": [0] * 5})
+    good = np.array([0, 0, 0, 1, 1])
+    table, _, _ = fit_effects(attributes, good)
+    assert table.loc[["all", "none"], "log_odds"].tolist() == pytest.approx([0, 0])
+    assert table.loc[["all", "none"], "direction"].tolist() == ["not significant"] * 2
+    table, _, _ = fit_effects(attributes, good, groups=[7] * 5)  # one group has no spread
+    assert table.loc["hat", "log_odds"] > 0.1
+    assert table[["low", "high"]].isna().all(axis=None) and set(table["direction"]) == {"not significant"}
+    found = rank_attributes(attributes * np.nan, good)  # all unknown
+    assert found["n"].tolist() == [0] * 3
+    assert found[["chi_square", "p_value", "q_value"]].isna().all(axis=None)
 
 
 def test_resamples_are_scored_as_rows_are(rows):
