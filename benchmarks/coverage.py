@@ -65,7 +65,7 @@ def measure_effects(noise: np.ndarray, **options) -> dict:
     attributes = pd.DataFrame(noise[:, :3] + [[0, 0, 1]] * noise[:, :1] > [0, 0.8, 1], columns=list("abc")).astype(int)
     score = attributes.to_numpy() @ [1, -1, 0] + noise[:, 3]
     positive = (score > np.median(score)).astype(int)
-    effects = attribute_tests.fit_effects(attributes, positive, **options).table
+    effects, _, _ = attribute_tests.fit_effects(attributes, positive, **options)
     _, draws = attribute_tests.resample_scores(attributes, positive, **options)
     values = {f"effects/log_odds/{row.Index}": (row.log_odds, (row.low, row.high)) for row in effects.itertuples()}
     v = metric.from_draws("effects/cramers_v", attribute_tests.rank_attributes(attributes, positive)["cramers_v"], draws, n=1)

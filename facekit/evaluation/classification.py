@@ -3,29 +3,22 @@
 The baseline is the majority class of the training rows, with their class frequencies as its probabilities.
 """
 
-from collections.abc import Sequence
-
 import numpy as np
 import pandas as pd
-from sklearn.metrics import confusion_matrix
 
 from facekit.errors import ParameterError
 from facekit.evaluation import metric as metrics
-from facekit.evaluation.bootstrap import average, compute_intervals, divide, join, weigh
+from facekit.evaluation.bootstrap import average, compute_intervals, divide, join, resample, weigh
 from facekit.evaluation.metric import Column, Comparison, Metric, Part
 
 BINS = 10
-RANKS = ("off_by_one", "off_by_two_or_more", "mean_absolute_rank_error", "quadratic_kappa")
 SMALLEST = np.finfo(np.float64).eps  # scikit-learn's: for a log loss, a probability of 0 costs 36, not infinity
 
 
-def measure(
-    prefix: str, y_true, predicted, classes, *, groups=None, seed: int = 0, baseline_counts=None, ordered: bool = False
-) -> list[Metric]:
+def measure(prefix, y_true, predicted, classes, *, groups=None, seed=0, baseline_counts=None, ordered=False) -> list[Metric]:
     """Measure a classifier by its probabilities, or by its decisions alone.
 
     Args:
-        prefix: goes before each name, such as `test` or `test/stage1`.
         y_true: (n,) int, 0..k-1.
         predicted: (n, k) float, rows that sum to 1, of which the highest decides; or (n,) int, however decided.
         classes: the k names; from lowest to highest if ordered.
@@ -35,22 +28,14 @@ def measure(
         accuracy, balanced_accuracy and macro_f1 (means over the classes that occur), then precision/, recall/ and f1/ of
         each class, whose n are the rows predicted so, the rows that are so, and both together.
         If ordered: off_by_one, off_by_two_or_more (proportions), mean_absolute_rank_error (0..k-1), quadratic_kappa (1
-        perfect, 0 a constant) and confused_as/<class>/<predicted> of the extremes. Of probabilities: log_loss and ece.
+        perfect, 0 a constant) and confused_as/<class>/<predicted> of the extremes. Of probabilities, and last: log_loss
+        and ece (expected calibration error), whose interval lies too high on few rows and is no proof of calibration.
     """
     n, k = len(y_true), len(classes)
     parts = _build(y_true, predicted, classes, ordered=ordered)
     counts = np.bincount(np.asarray(y_true, int), minlength=k) if baseline_counts is None else baseline_counts
     baseline = _build(y_true, np.tile(counts / np.sum(counts), (n, 1)), classes, ordered=ordered)
-    return metrics.measure(prefix, parts, n, baseline=baseline, groups=groups, seed=seed)
-
-
-def measure_probabilities(prefix: str, y_true: np.ndarray, y_prob: np.ndarray, **options) -> list[Metric]:
-    """Measure log_loss and ece (expected calibration error) alone, where something else decides; arguments as for `measure`.
-
-    Resampling adds noise to each bin, so that the interval of ece is too high on few rows and no proof of calibration: of
-    1,000 simulated test sets it contained the true value in 41 % with 100 rows and in 89 % with 500 (benchmarks/coverage.py).
-    """
-    return measure(prefix, y_true, y_prob, range(np.shape(y_prob)[1]), **options)[-2:]
+    return metrics.measure(prefix, parts, baseline, n, groups=groups, seed=seed)
 
 
 def compare(metric: str, y_true: np.ndarray, models: dict[str, np.ndarray], *, groups=None, seed: int = 0) -> Comparison:
@@ -60,12 +45,6 @@ def compare(metric: str, y_true: np.ndarray, models: dict[str, np.ndarray], *, g
     return metrics.compare(metric, parts, len(y_true), groups=groups, seed=seed)
 
 
-def confusion(y_true: np.ndarray, predicted: np.ndarray, classes: Sequence[str]) -> np.ndarray:
-    """Count the rows of each class (first axis) that were predicted as each class (second axis), int (k, k)."""
-    y_true, y_pred, _ = _read(y_true, predicted, len(classes))
-    return confusion_matrix(y_true, y_pred, labels=range(len(classes)))
-
-
 def calibration(y_true: np.ndarray, y_prob: np.ndarray, *, groups=None, seed: int = 0) -> pd.DataFrame:
     """Compute the calibration (reliability) curve: the accuracy of the most probable class, by its probability.
 
@@ -73,17 +52,11 @@ def calibration(y_true: np.ndarray, y_prob: np.ndarray, *, groups=None, seed: in
     """
     y_true, y_pred, y_prob = _read(y_true, np.atleast_2d(y_prob), np.shape(y_prob)[-1])
     correct, (confidence, members) = y_pred == y_true, _find_bins(y_prob)
-    in_bin = (members[:, None] == np.unique(members)).astype(np.float64)
-    intervals = compute_intervals(weigh(in_bin * correct[:, None], in_bin), len(y_true), groups, seed=seed)
-    low, high = np.array([pair or (np.nan, np.nan) for pair in intervals]).T
-    n = in_bin.sum(axis=0)
-    columns = {"confidence": confidence @ in_bin / n, "accuracy": correct @ in_bin / n, "low": low, "high": high}
-    return pd.DataFrame(columns | {"n": n.astype(int)})
-
-
-def compute_ece(curve: pd.DataFrame) -> float:
-    """Return the expected calibration error of a curve of `calibration`, 0..1."""
-    return float(np.average((curve["accuracy"] - curve["confidence"]).abs(), weights=curve["n"]))
+    bins = (members[:, None] == np.unique(members)).astype(np.float64)
+    draws = resample(weigh(bins * correct[:, None], bins), len(y_true), groups, seed=seed)
+    low, high = np.array([pair or (np.nan, np.nan) for pair in compute_intervals(draws)]).T
+    n = bins.sum(axis=0).astype(int)
+    return pd.DataFrame({"confidence": confidence @ bins / n, "accuracy": correct @ bins / n, "low": low, "high": high, "n": n})
 
 
 def compute_rates(hits: np.ndarray, said: np.ndarray, true: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -93,7 +66,7 @@ def compute_rates(hits: np.ndarray, said: np.ndarray, true: np.ndarray) -> tuple
     return precision, divide(hits, true), divide(2 * hits, said + true)
 
 
-def _build(y_true: np.ndarray, predicted: np.ndarray, classes: Sequence, *, ordered: bool) -> list[Part]:
+def _build(y_true: np.ndarray, predicted: np.ndarray, classes, *, ordered: bool) -> list[Part]:
     """Return the statistics of decisions, of ranks if ordered and, where there are any, of probabilities."""
     k, n = len(classes), len(y_true)
     y_true, y_pred, y_prob = _read(y_true, predicted, k)
@@ -103,17 +76,18 @@ def _build(y_true: np.ndarray, predicted: np.ndarray, classes: Sequence, *, orde
     columns = [Column("accuracy", n), Column("balanced_accuracy", n, "macro"), Column("macro_f1", n, "macro")]
     for rate, rows in (("precision", said), ("recall", true), ("f1", true + said - np.diagonal(counts))):
         columns += [Column(f"{rate}/{name}", count) for name, count in zip(classes, rows, strict=True)]
-    parts = [Part(columns, lambda weights: _rate((weights @ cells).reshape(-1, k, k)))]
+    parts = [(columns, lambda weights: _rate((weights @ cells).reshape(-1, k, k)))]
     if ordered:
-        columns = [Column(name, n) for name in RANKS]
+        ranks = ("off_by_one", "off_by_two_or_more", "mean_absolute_rank_error", "quadratic_kappa")
+        columns = [Column(name, n) for name in ranks]
         columns += [Column(f"confused_as/{classes[a]}/{classes[b]}", true[a]) for a, b in ((0, -1), (-1, 0))]
-        parts.append(Part(columns, lambda weights: _rank((weights @ cells).reshape(-1, k, k))))
+        parts.append((columns, lambda weights: _rank((weights @ cells).reshape(-1, k, k))))
     if y_prob is not None:
         losses = weigh(-np.log(np.clip(y_prob[np.arange(n), y_true], SMALLEST, 1 - SMALLEST)))
         confidence, members = _find_bins(y_prob)
         gaps = weigh(((y_pred == y_true) - confidence)[:, None] * np.eye(BINS)[members], np.ones((n, 1)))
         statistic = join(losses, lambda weights: np.abs(gaps(weights)).sum(axis=1))
-        parts.append(Part([Column("log_loss", n), Column("ece", n)], statistic))
+        parts.append(([Column("log_loss", n), Column("ece", n)], statistic))
     return parts
 
 

@@ -1,6 +1,7 @@
 """A metric is a value with its interval, number of rows and baseline; a comparison is a paired difference of two models.
 
-In this room, rows of equal `groups` (n,) are resampled together (None: single rows), and `seed` is that of the resampling.
+In this room, `prefix` (`test/stage1`) goes before each name, rows of equal `groups` (n,) are resampled together (None: single
+rows), and `seed` is that of the resampling.
 """
 
 from dataclasses import dataclass
@@ -10,10 +11,9 @@ import numpy as np
 import pandas as pd
 
 from facekit.errors import ParameterError
-from facekit.evaluation.bootstrap import Statistic, compute_interval, compute_intervals, join, weigh
+from facekit.evaluation.bootstrap import Statistic, compute_intervals, join, resample, weigh
 
-LOWER_IS_BETTER = ("log_loss", "ece", "mse", "mae", "loss", "off_by_one", "off_by_two_or_more")
-LOWER_IS_BETTER += ("mean_absolute_rank_error", "confused_as")
+LOWER_IS_BETTER = "log_loss ece mse mae loss off_by_one off_by_two_or_more mean_absolute_rank_error confused_as".split()
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,10 @@ class Metric:
     higher_is_better: bool = True
 
     def __format__(self, form: str) -> str:
-        return _format(self.value, self.interval, form or ".3f")
+        if self.value is None:
+            return "not defined"
+        value, *bounds = (f"{each:{form or '.3f'}}" for each in (self.value, *(self.interval or ())))
+        return f"{value} [{', '.join(bounds)}]" if bounds else value
 
     def __float__(self) -> float:
         return float(np.nan if self.value is None else self.value)
@@ -52,7 +55,7 @@ class Comparison:
         return self.interval is not None and not self.interval[0] <= 0 <= self.interval[1]
 
     def __format__(self, form: str) -> str:
-        return _format(self.difference, self.interval, "+" + (form or ".3f").lstrip("+"))
+        return format(Metric(self.metric, self.difference, self.interval, self.n), "+" + (form or ".3f").lstrip("+"))
 
     def __float__(self) -> float:
         return float(np.nan if self.difference is None else self.difference)
@@ -66,25 +69,20 @@ class Column(NamedTuple):
     averaging: str = "none"
 
 
-class Part(NamedTuple):
-    """A statistic that takes weights (c, n) and returns (c, columns), NaN where a value is not defined; and its columns."""
-
-    columns: list[Column]
-    statistic: Statistic
+# Columns, and the statistic of them all: it takes weights (c, n) and returns (c, columns), NaN where a value is not defined.
+Part = tuple[list[Column], Statistic]
 
 
-def measure(prefix: str, parts: list[Part], rows: int, *, baseline=(), groups=None, seed: int = 0) -> list[Metric]:
-    """Compute statistics on the rows, intervals on resamples, and the same parts of a constant prediction, if any."""
-    columns, ones = [column for part in parts for column in part.columns], np.ones((1, rows))
-    statistic = join(*(part.statistic for part in parts))
-    constants = [np.nan] * len(columns)
-    if baseline:
-        constants = join(*(part.statistic for part in baseline[: len(parts)]))(ones)[0]
-    intervals = compute_intervals(statistic, rows, groups, seed=seed)
+def measure(prefix: str, parts: list[Part], baseline: list[Part], rows: int, *, groups=None, seed: int = 0) -> list[Metric]:
+    """Compute statistics on the rows, their intervals on resamples, and the same parts of a constant prediction."""
+    columns, ones = [column for part, _ in parts for column in part], np.ones((1, rows))
+    statistic, constant = (join(*(each for _, each in model[: len(parts)])) for model in (parts, baseline))
+    intervals = compute_intervals(resample(statistic, rows, groups, seed=seed))
     found = []
-    for (name, n, averaging), value, interval, constant in zip(columns, statistic(ones)[0], intervals, constants, strict=True):
+    values = zip(statistic(ones)[0], constant(ones)[0], intervals, strict=True)
+    for (name, n, averaging), (value, of_constant, interval) in zip(columns, values, strict=True):
         higher = name.split("/")[0] not in LOWER_IS_BETTER
-        found.append(Metric(f"{prefix}/{name}", _define(value), interval, int(n), _define(constant), averaging, higher))
+        found.append(Metric(f"{prefix}/{name}", _define(value), interval, int(n), _define(of_constant), averaging, higher))
     return found
 
 
@@ -93,19 +91,14 @@ def compare(metric: str, models: dict[str, list[Part] | Statistic], rows: int, *
     if len(models) != 2:
         raise ParameterError(f"{len(models)} models ({', '.join(models)})", expected="two models of different names")
     pair = join(*(_select(metric, model) for model in models.values()))
-    (interval,) = compute_intervals(lambda weights: np.subtract(*pair(weights).T), rows, groups, seed=seed)
-    return Comparison(*models, metric, _define(np.subtract(*pair(np.ones((1, rows)))[0])), interval, rows)
+    draws = resample(lambda weights: np.subtract(*pair(weights).T), rows, groups, seed=seed)
+    return Comparison(*models, metric, _define(np.subtract(*pair(np.ones((1, rows)))[0])), *compute_intervals(draws), rows)
 
 
-def mean(
-    name: str, values: np.ndarray, *, per=None, baseline=None, groups=None, seed: int = 0, higher_is_better: bool | None = None
-) -> Metric:
-    """Measure the mean of one value per row, such as whether it is right; with `per` (n,), the sum of values by that of these.
-
-    `higher_is_better` None goes by the name's last part (LOWER_IS_BETTER).
-    """
+def mean(name: str, values, *, per=None, baseline=None, groups=None, seed: int = 0, higher_is_better=None) -> Metric:
+    """Measure the mean of values (n,), or with `per` (n,) their sum by that of these; LOWER_IS_BETTER goes by the last name."""
     statistic, n = weigh(values, per), len(values) if per is None else int(np.count_nonzero(per))
-    (interval,) = compute_intervals(statistic, len(values), groups, seed=seed)
+    (interval,) = compute_intervals(resample(statistic, len(values), groups, seed=seed))
     value = _define(statistic(np.ones((1, len(values)))).item())
     better = name.split("/")[-1] not in LOWER_IS_BETTER if higher_is_better is None else higher_is_better
     return Metric(name, value, interval, n, None if baseline is None else float(baseline), higher_is_better=better)
@@ -118,7 +111,7 @@ def count(name: str, value: float, n: int = 1) -> Metric:
 
 def from_draws(prefix: str, values: pd.Series, draws=None, *, n: int, baseline=None, higher_is_better=True) -> list[Metric]:
     """Return the metric of each defined value of a series; its draws, (resamples, values), give the intervals."""
-    intervals = [None] * len(values) if draws is None else map(compute_interval, draws.T)
+    intervals = [None] * len(values) if draws is None else compute_intervals(draws)
     constants = pd.Series(baseline, values.index, dtype=float)
     return [
         Metric(f"{prefix}/{name}", float(value), interval, int(n), _define(constant), higher_is_better=higher_is_better)
@@ -140,9 +133,3 @@ def _select(metric: str, model: list[Part] | Statistic) -> Statistic:
             return lambda weights: statistic(weights).reshape(len(weights), -1)[:, names.index(metric)]
     known = [column.name for columns, _ in model for column in columns if "/" not in column.name]
     raise ParameterError(f"metric {metric!r}", expected=f"one of {', '.join(known)}")
-
-
-def _format(value: float | None, interval: tuple[float, float] | None, form: str) -> str:
-    if value is None:
-        return "not defined"
-    return f"{value:{form}}" + (f" [{interval[0]:{form}}, {interval[1]:{form}}]" if interval else "")

@@ -4,7 +4,6 @@ The trap this prevents: "F1 0.79" of forty attributes. The mean over attributes 
 by frequency (weighted), images (samples) and both classes of each attribute differ by more than two models do.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -12,7 +11,7 @@ import pandas as pd
 
 from facekit.errors import ParameterError
 from facekit.evaluation import metric as metrics
-from facekit.evaluation.bootstrap import Statistic, average, compute_intervals, count_up_to, divide, join, weigh
+from facekit.evaluation.bootstrap import Statistic, average, compute_intervals, count_up_to, divide, join, resample, weigh
 from facekit.evaluation.classification import SMALLEST, compute_rates
 from facekit.evaluation.metric import Column, Comparison, Metric, Part
 
@@ -26,7 +25,7 @@ METRICS += ("mean_average_precision", "log_loss")
 class Labels:
     """The attributes of some images."""
 
-    names: Sequence[str]
+    names: list[str] | tuple[str, ...]
     y_true: np.ndarray  # (n, a) 0 or 1, and where it is unknown, NaN or below 0, which becomes 0
     groups: np.ndarray | None = None
     prevalence: np.ndarray | None = None  # (a,) of the TRAINING rows, for the baseline; None takes that of these rows
@@ -56,7 +55,6 @@ class Labels:
 
 def compute_prevalence(y_true: np.ndarray) -> np.ndarray:
     """Return the proportion of rows that have each attribute, (a,), of those where it is known; 0 where it never is."""
-    y_true = np.asarray(y_true, np.float64)
     return np.nan_to_num(divide((y_true == 1).sum(axis=0), (y_true >= 0).sum(axis=0)))
 
 
@@ -64,14 +62,13 @@ def measure(prefix: str, labels: Labels, y_prob: np.ndarray, *, thresholds=0.5, 
     """Measure all attributes together by METRICS.
 
     Args:
-        prefix: goes before each name, such as `test/attributes`.
         y_prob: (n, a) probability of each attribute, 0..1. The baseline's is the prevalence.
         thresholds: one for all attributes, or (a,), chosen on validation rows; an attribute is predicted where it is reached.
     """
     constant = np.tile(labels.prevalence, (len(labels.y_true), 1))
     # Of two classes of equal frequency, the first is the majority: no.
     parts, baseline = _build(labels, y_prob, thresholds), _build(labels, constant, np.nextafter(0.5, 1))
-    return metrics.measure(prefix, parts, len(constant), baseline=baseline, groups=labels.groups, seed=seed)
+    return metrics.measure(prefix, parts, baseline, len(constant), groups=labels.groups, seed=seed)
 
 
 def compare(metric: str, labels: Labels, models: dict[str, np.ndarray], *, seed: int = 0) -> Comparison:
@@ -89,8 +86,8 @@ def tabulate(labels: Labels, y_prob: np.ndarray, *, thresholds=0.5, seed: int = 
     """
     y_prob, (n, a) = labels.check(y_prob), labels.y_true.shape
     count = _count(labels, y_prob >= thresholds)
-    statistic = join(lambda weights: np.hstack(rate_each(*count(weights))), rank(labels.y_true, y_prob, labels.known))
-    intervals = compute_intervals(statistic, n, labels.groups, seed=seed)
+    statistic = join(lambda weights: np.hstack(_rate_each(*count(weights))), rank(labels.y_true, y_prob, labels.known))
+    intervals = compute_intervals(resample(statistic, n, labels.groups, seed=seed))
     bounds = np.array([pair or (np.nan, np.nan) for pair in intervals]).reshape(-1, a, 2)
     known = labels.known.sum(axis=0)
     share = divide(labels.y_true.sum(axis=0), known)
@@ -105,8 +102,10 @@ def tabulate(labels: Labels, y_prob: np.ndarray, *, thresholds=0.5, seed: int = 
 def choose_thresholds(labels: Labels, y_prob: np.ndarray, criterion: str = "f1") -> np.ndarray:
     """Choose for each attribute the threshold (0..1) with the best F1 or accuracy on these rows, the validation rows.
 
-    Of equally good ones, the nearest to 0.5. The best of many on few rows is partly luck: measure on other rows.
+    Of equally good ones, as where it is never known, the nearest to 0.5. On few rows the best is partly luck: test on others.
     """
+    if criterion not in ("f1", "accuracy"):
+        raise ParameterError(f"criterion {criterion!r}", expected="f1 or accuracy")
     chosen = []
     for y_true, known, prob in zip(labels.y_true.T > 0, labels.known.T > 0, labels.check(y_prob).T, strict=True):
         levels = np.unique(np.r_[0, prob[known], 1])
@@ -130,8 +129,8 @@ def precision_at(prefix: str, hits: np.ndarray, scores: np.ndarray, k: int = 20,
         return divide(taken @ held, taken.sum(axis=1))
 
     columns = [Column(f"precision_at_{k}", min(k, len(held)))]
-    parts, baseline = ([Part(columns, statistic)] for statistic in (compute, weigh(hits)))
-    return metrics.measure(prefix, parts, len(held), baseline=baseline, groups=groups, seed=seed)[0]
+    parts, baseline = ([(columns, statistic)] for statistic in (compute, weigh(hits)))
+    return metrics.measure(prefix, parts, baseline, len(held), groups=groups, seed=seed)[0]
 
 
 def rank(y_true: np.ndarray, y_prob: np.ndarray, known: np.ndarray) -> Statistic:
@@ -150,16 +149,16 @@ def rank(y_true: np.ndarray, y_prob: np.ndarray, known: np.ndarray) -> Statistic
     return compute
 
 
-def rate_each(hits, said, true, known) -> list[np.ndarray]:
+def _rate_each(hits, said, true, known) -> list[np.ndarray]:
     """Return accuracy, balanced accuracy, precision, recall and F1 of counts of one shape."""
     rejected = known - said - true + hits
     balanced = average(np.stack([divide(hits, true), divide(rejected, known - true)], axis=-1))
     return [divide(hits + rejected, known), balanced, *compute_rates(hits, said, true)]
 
 
-def average_rates(hits, said, true, known, samples) -> np.ndarray:
+def _average_rates(hits, said, true, known, samples) -> np.ndarray:
     """Return the METRICS of decisions, (c, 17), of counts (c, a) and the means over images of RATES, (c, 3)."""
-    accuracy, balanced, *each = rate_each(hits, said, true, known)
+    accuracy, balanced, *each = _rate_each(hits, said, true, known)
     micro = compute_rates(*(counts.sum(axis=1) for counts in (hits, said, true)))
     weighted = [divide(np.nansum(rate * true, axis=1), true.sum(axis=1)) for rate in each]
     absent = compute_rates(known - said - true + hits, known - said, known - true)
@@ -186,7 +185,7 @@ def _build(labels: Labels, y_prob: np.ndarray, thresholds: float | np.ndarray) -
     n, means = known.any(axis=1).sum(), {f"{mean}_{rate}": mean for mean in MEANS[:4] for rate in RATES}
     columns = [Column(name, n, means.get(name, "mean over attributes")) for name in METRICS]
     return [
-        Part(columns[:-2], lambda weights: average_rates(*count(weights), samples(weights))),
-        Part(columns[-2:-1], lambda weights: average(ranking(weights))),
-        Part(columns[-1:], lambda weights: average(losses(weights))),
+        (columns[:-2], lambda weights: _average_rates(*count(weights), samples(weights))),
+        (columns[-2:-1], lambda weights: average(ranking(weights))),
+        (columns[-1:], lambda weights: average(losses(weights))),
     ]

@@ -12,12 +12,11 @@ def measure(prefix: str, y_true, predicted, *, groups=None, seed: int = 0, basel
     """Measure mse, mae, r2 (0 is as good as the baseline) and spearman (rank correlation, which a constant doesn't have).
 
     Args:
-        prefix: goes before each name, such as `test/popularity`.
         predicted: (n,) in the unit of `y_true` (n,); or (s, n) of s equal networks: their mean metrics.
         baseline_mean: mean of the TRAINING rows; None takes that of `y_true`, which no model could know.
     """
-    parts, constant = (_build(y_true, each, baseline_mean) for each in (predicted, None))
-    return metrics.measure(prefix, parts, len(y_true), baseline=constant, groups=groups, seed=seed)
+    parts, baseline = (_build(y_true, each, baseline_mean) for each in (predicted, None))
+    return metrics.measure(prefix, parts, baseline, len(y_true), groups=groups, seed=seed)
 
 
 def compare(metric: str, y_true, models: dict, *, groups=None, seed: int = 0, baseline_mean=None) -> Comparison:
@@ -55,7 +54,7 @@ def _build(y_true: np.ndarray, predicted: np.ndarray | None, baseline_mean: floa
 
     ranks = join(*(correlate(y_true, each) for each in networks))
     columns = [Column(name, len(y_true)) for name in ("mse", "mae", "r2", "spearman")]
-    return [Part(columns[:3], compute_errors), Part(columns[3:], lambda weights: ranks(weights).mean(axis=1, keepdims=True))]
+    return [(columns[:3], compute_errors), (columns[3:], lambda weights: ranks(weights).mean(axis=1, keepdims=True))]
 
 
 def _check(values: np.ndarray, rows: int) -> np.ndarray:

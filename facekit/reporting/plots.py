@@ -13,21 +13,18 @@ import numpy as np
 import pandas as pd
 import seaborn
 from matplotlib.axes import Axes
-from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from facekit.errors import ParameterError
-from facekit.evaluation.classification import compute_ece
-from facekit.evaluation.metric import Comparison, Metric
+from facekit.evaluation.metric import Comparison
 
 FACES = "shows-faces"  # the figure's gid
 FEWEST, FEWEST_IN_BIN = 100, 10  # images in a mean (of fewer it might show a person), and in a point of a calibration curve
 COLOURS = ("#0072B2", "#E69F00", "#000000", "#56B4E9", "#D55E00", "#009E73", "#CC79A7")
 # What tells series apart in grey print.
 LINES, MARKERS, HATCHES = ("-", "--", ":", "-.") * 2, "os^DvPX", ("", "///", "...", "xxx", "\\\\\\", "+++", "ooo")
-BLUES = LinearSegmentedColormap.from_list("blues", ["#FFFFFF", COLOURS[0]])
-THOUSANDS = "{:,.0f}"
+BLUES = seaborn.blend_palette(["#FFFFFF", COLOURS[0]], as_cmap=True)
 matplotlib.style.use(Path(__file__).with_name("facekit.mplstyle"))
 
 
@@ -52,11 +49,11 @@ def plot_counts(counts: dict[str, pd.DataFrame], title: str = "Images of each cl
     """Draw the images of each class in each split: title of the panel -> counts, classes as index, splits as columns."""
     figure, panels = open_figure(4.8 * len(counts), 3.8, columns=len(counts), sharey=True)
     for panel, (name, table) in zip(panels, counts.items(), strict=True):
-        named = table.set_axis(_wrap(table.index, 12))
+        named = table.set_axis(_name(table.index, 12))
         named.plot.bar(ax=panel, width=0.84, rot=0, legend=False, title=name, color=COLOURS, edgecolor="white")
         for bars, hatch in zip(panel.containers, HATCHES, strict=False):
             matplotlib.artist.setp(bars.patches, hatch=hatch)
-            panel.bar_label(bars, fmt=THOUSANDS, fontsize=8, padding=2)
+            panel.bar_label(bars, fmt="{:,.0f}", fontsize=8, padding=2)
         panel.grid(axis="x", visible=False)
         panel.set(xlabel="class", ylabel="images" if panel is panels[0] else "", ymargin=0.12)
     return finish_figure(figure, title, panels)
@@ -74,21 +71,19 @@ def plot_augmentation(image: np.ndarray, versions: Sequence, title: str, *, capt
     return plot_images([image, *versions], [caption, *(f"version {n + 1}" for n in range(len(versions)))], title)
 
 
-def plot_gradcam(images: np.ndarray, maps: np.ndarray, captions: Sequence[str], title: str) -> Figure:
+def plot_gradcam(images: Sequence, maps: Sequence, captions: Sequence[str], title: str) -> Figure:
     """Draw images (uint8) above their Grad-CAMs (0..1) with a line at half of the maximum; marked as showing faces."""
-    captions = _wrap(captions, 22)
-    lines = max((caption.count("\n") + 1 for caption in captions), default=0)
-    figure, panels = open_figure(max(4.6, 1.9 * len(images) + 0.8), 4.1 + 0.17 * lines, 2, len(images))
-    for upper, lower, image, heat, caption in zip(panels, panels[len(images) :], images, maps, captions, strict=False):
-        _show(upper, image, "")
-        # The map's light and dark must outdo the image's: the image is grey and of low contrast here.
-        _show(lower, 50 + 0.5 * np.asarray(image).mean(axis=2, keepdims=True).repeat(3, axis=2), caption)
-        shown = lower.imshow(heat, cmap="magma", vmin=0, vmax=1, alpha=0.55)
+    n = len(images)
+    # The map's light and dark must outdo the image's: the image is grey and of low contrast here.
+    grey = [np.repeat(50 + 0.5 * np.mean(image, axis=2, keepdims=True), 3, axis=2) for image in images]
+    figure = plot_images([*images, *grey], [*[""] * n, *captions], title, columns=n)
+    for panel, heat in zip(figure.axes[n:], maps, strict=True):
+        shown = panel.imshow(heat, cmap="magma", vmin=0, vmax=1, alpha=0.55)
         if heat.min() < 0.5 < heat.max():
-            lower.contour(heat, levels=[0.5], colors="white", linewidths=1.2)
-    figure.colorbar(shown, ax=panels, shrink=0.5, aspect=14, ticks=[0, 0.5, 1], label="influence (1: maximum of the image)")
-    figure.set_gid(FACES)
-    return finish_figure(figure, title)
+            panel.contour(heat, levels=[0.5], colors="white", linewidths=1.2)
+    figure.colorbar(shown, ax=figure.axes, shrink=0.5, ticks=[0, 0.5, 1], label="influence (1: maximum of the image)")
+    figure.set_size_inches(figure.get_size_inches() + [0.8, -0.4])  # room for the bar, none for captions of the upper row
+    return figure
 
 
 def plot_mean_images(images: np.ndarray, labels: Sequence[str], title: str = "The mean image of each class") -> Figure:
@@ -97,11 +92,11 @@ def plot_mean_images(images: np.ndarray, labels: Sequence[str], title: str = "Th
     if counts.empty or counts.min() < FEWEST:
         small = "no images" if counts.empty else f"{counts.min()} of class {counts.idxmin()!r}"
         raise ParameterError(f"mean images: {small}", expected=f"{FEWEST} or more of each class, so that nobody is recognised")
-    means = []
-    for name, count in counts.items():
-        rows = np.array_split(np.flatnonzero(np.asarray(labels) == name), -(-count // 256))  # all at once would fill the memory
-        means.append(sum(images[part].sum(axis=0, dtype=np.float64) for part in rows) / count)
-    return _draw_grid(means, [f"{name}\n{count:,} images" for name, count in counts.items()], title, 6, 1.9)
+    sums = {name: np.zeros(images.shape[1:]) for name in counts.index}
+    for image, name in zip(images, labels, strict=True):  # one by one, as a copy of a whole class would fill the memory
+        sums[name] += image
+    captions = [f"{name}\n{count:,} images" for name, count in counts.items()]
+    return _draw_grid([sums[name] / counts[name] for name in sums], captions, title, 6, 1.9)
 
 
 def plot_filters(filters: np.ndarray, title: str = "The filters of the first convolution") -> Figure:
@@ -111,29 +106,27 @@ def plot_filters(filters: np.ndarray, title: str = "The filters of the first con
 
 def plot_history(history: pd.DataFrame, title: str = "Loss and accuracy by epoch") -> Figure:
     """Draw training and validation loss and accuracy by epoch, a row of panels per `stage`, and the epoch kept (`best`)."""
-    stages = {"": history} if "stage" not in history else dict(tuple(history.groupby("stage", sort=False)))
-    accuracies = [name for name in history if name.endswith("accuracy") and not name.startswith(("val_", "test_"))]
-    cells = [(stage, measure) for stage in stages for measure in ("loss", *accuracies)]
-    width = len(cells) // len(stages)
-    figure, panels = open_figure(4.7 * width, 2.9 * len(stages) + 0.7, len(stages), width)
-    for panel, (stage, measure) in zip(panels, cells, strict=True):
-        table, columns = stages[stage], {"training": measure, "validation": f"val_{measure}", "test": f"test_{measure}"}
-        for number, (label, column) in enumerate(columns.items()):
+    stages = history.groupby("stage", sort=False)
+    measures = ["loss", *(name for name in history if name.endswith("accuracy") and not name.startswith("val_"))]
+    figure, panels = open_figure(4.7 * len(measures), 2.9 * len(stages) + 0.7, len(stages), len(measures))
+    cells = [(*stage, measure) for stage in stages for measure in measures]
+    for panel, (stage, table, measure) in zip(panels, cells, strict=True):
+        for number, (label, column) in enumerate({"training": measure, "validation": f"val_{measure}"}.items()):
             if column in table and table[column].notna().any():
                 panel.plot(table["epoch"], table[column], label=label, markersize=4, **_look(number))
-        for kept in table.loc[table["best"].fillna(False).astype(bool), "epoch"] if "best" in table else ():
+        for kept in table.loc[table["best"], "epoch"]:
             panel.axvline(kept, color="#777777", linewidth=6, alpha=0.25, label="epoch kept")
-        name = "accuracy" if "accuracy" in measure and len(accuracies) == 1 else measure.replace("_", " ")
-        panel.set(title=f"{stage}: {name}" if stage else name, xlabel="epoch", ylabel=name.split()[-1])
+        name = "accuracy" if len(measures) == 2 and measure != "loss" else measure.replace("_", " ")
+        panel.set(title=f"{stage}: {name}", xlabel="epoch", ylabel=name.split()[-1])
         panel.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     return finish_figure(figure, title, panels)
 
 
 def plot_confusion(confusion: np.ndarray, classes: Sequence[str], title: str = "Confusion matrix") -> Figure:
     """Draw a confusion matrix, int (k, k) with true classes down, as counts and as proportions of the true class."""
-    totals, names = confusion.sum(axis=1), _wrap(classes, 12)
+    totals, names = confusion.sum(axis=1), _name(classes, 12)
     rates = confusion / np.maximum(totals[:, None], 1)
-    texts = [f"{count:,}\n{rate:.1%}" for count, rate in zip(confusion.ravel(), rates.ravel(), strict=True)]
+    texts = [f"{count:,}\n{rate:.1%}" for count, rate in zip(confusion.flat, rates.flat, strict=True)]
     rows = [f"{name}\n(n = {total:,})" for name, total in zip(names, totals, strict=True)]
     size = 1.7 + 1.15 * len(classes)
     figure, (panel,) = open_figure(size + 0.6, size)
@@ -148,24 +141,23 @@ def plot_calibration(curves: dict[str, pd.DataFrame], title: str = "Calibration 
     upper.plot([0, 1], [0, 1], color="#777777", linewidth=1, label="perfectly calibrated")
     for number, (name, table) in enumerate(curves.items()):
         curve, shift = table[table["n"] >= FEWEST_IN_BIN], number - (len(curves) - 1) / 2
-        label = f"{name}: ECE {compute_ece(table):.3f} (n = {table['n'].sum():,})"
+        ece = np.average(abs(table["accuracy"] - table["confidence"]), weights=table["n"])
+        label = f"{name}: ECE {ece:.3f} (n = {table['n'].sum():,})"
         places = curve["confidence"] + shift * 0.006  # so that intervals do not hide each other
         upper.vlines(places, curve["low"], curve["high"], color=COLOURS[number], linewidth=1.2)
         upper.plot(places, curve["accuracy"], label=label, markersize=5, **_look(number))
         look = {"color": COLOURS[number], "hatch": HATCHES[number], "edgecolor": "white"}
         bars = lower.bar(table["confidence"] + shift * 0.05 / len(curves), table["n"], 0.05 / len(curves), **look)
         if len(curves) == 1:
-            lower.bar_label(bars, fmt=THOUSANDS, fontsize=8, padding=1)
+            lower.bar_label(bars, fmt="{:,.0f}", fontsize=8, padding=1)
     upper.set(ylabel="observed accuracy", ylim=(-0.02, 1.02), xlim=(0, 1.05))
     upper.legend(loc="upper left")
     lower.set(xlabel="predicted probability of the predicted class", ylabel="images", ymargin=0.2)
     return finish_figure(figure, title)
 
 
-def plot_metrics(
-    metrics: dict[str, Metric | Comparison], title: str, *, published: dict[str, float] | None = None, xlabel: str = "accuracy"
-) -> Figure:
-    """Draw metrics or differences (by label) of one scale, their baselines, and `published` values (by metric or label)."""
+def plot_metrics(metrics: dict, title: str, *, published: dict[str, float] | None = None, xlabel: str = "accuracy") -> Figure:
+    """Draw metrics or comparisons (by label) of one scale, their baselines, and `published` values (by metric or label)."""
     published, metrics = published or {}, {label: each for label, each in metrics.items() if np.isfinite(float(each))}
     figure, (panel,) = open_figure(7.6, 1.5 + (0.42 if len(metrics) < 20 else 0.24) * len(metrics))
     places = range(len(metrics), 0, -1)
@@ -177,32 +169,13 @@ def plot_metrics(
     panel.plot(list(map(float, metrics.values())), places, "o", color=COLOURS[0], markersize=6, label="ours, 95 % interval")
     baselines = [getattr(metric, "baseline", None) for metric in metrics.values()]
     reports = [published.get(label, published.get(getattr(each, "name", ""))) for label, each in metrics.items()]
-    for values, name, marker, size in ((baselines, "baseline", "|", 13), (reports, "published", "D", 7)):
+    for values, name, marker, size, edge in ((baselines, "baseline", "|", 13, 2), (reports, "published", "D", 7, 1)):
         if points := [point for point in zip(values, places, strict=True) if point[0] is not None]:
-            look = {"color": COLOURS[1], "markeredgecolor": "black", "markeredgewidth": 2 if marker == "|" else 1}
-            panel.plot(*zip(*points, strict=True), marker, markersize=size, label=name, **look)
+            panel.plot(*zip(*points, strict=True), marker, color=COLOURS[1], mec="black", mew=edge, markersize=size, label=name)
     if any(isinstance(metric, Comparison) for metric in metrics.values()):
         panel.axvline(0, color="#444444", linewidth=1)
-    panel.set(yticks=places, yticklabels=_wrap(metrics, 44), xlabel=xlabel, ylim=(0.4, len(metrics) + 0.6))
+    panel.set(yticks=places, yticklabels=_name(metrics), xlabel=xlabel, ylim=(0.4, len(metrics) + 0.6))
     panel.xaxis.set_major_locator(MaxNLocator(6))
-    panel.grid(axis="y", visible=False)
-    return finish_figure(figure, title, [panel])
-
-
-def plot_bars(table: pd.Series | pd.DataFrame, title: str, *, xlabel: str, log: bool = False) -> Figure:
-    """Draw a bar per attribute: a Series, or columns value, low, high (95 %), published; `log`: logarithmic above 10."""
-    table = table.to_frame("value") if isinstance(table, pd.Series) else table
-    figure, (panel,) = open_figure(7.2, 1.3 + 0.23 * len(table))
-    places, colours = np.arange(len(table))[::-1], np.where(table["value"] < 0, COLOURS[4], COLOURS[0])
-    panel.barh(places, table["value"], 0.7, color=colours, alpha=0.75)
-    if "low" in table:
-        panel.hlines(places, table["low"], table["high"], color="black", linewidth=1.2, label="95 % interval")
-    if "published" in table:
-        panel.plot(table["published"], places, "D", color=COLOURS[1], mec="black", markersize=5, label="published")
-    panel.axvline(0, color="#444444", linewidth=1)
-    panel.set(yticks=places, yticklabels=_name(table.index), xlabel=xlabel, ylim=(-0.7, len(table) - 0.3))
-    if log:
-        panel.set_xscale("symlog", linthresh=10)
     panel.grid(axis="y", visible=False)
     return finish_figure(figure, title, [panel])
 
@@ -233,13 +206,15 @@ def plot_curves(curves: dict[str, pd.DataFrame], title: str, *, xlabel: str, yla
 
 
 def _draw_grid(images: Sequence, captions: Sequence[str], title: str, columns: int, height: float) -> Figure:
-    columns, captions = min(columns, max(1, len(images))), _wrap(captions, int(12 * height))
+    columns = min(columns, max(1, len(images)))
+    captions = ["\n".join(textwrap.fill(line, int(12 * height)) for line in str(text).split("\n")) for text in captions]
     rows, lines = max(1, -(-len(images) // columns)), max((text.count("\n") + 1 for text in captions if text), default=0)
     figure, panels = open_figure(max(4.0, height * columns), (height + 0.17 * lines) * rows + 0.5, rows, columns)
-    for panel in panels[len(images) :]:
+    for panel in panels:
         panel.axis("off")
     for panel, image, caption in zip(panels, images, captions, strict=False):
-        _show(panel, image, caption)
+        panel.imshow(np.clip(image, 0, 255).astype(np.uint8), interpolation="nearest" if len(image) < 64 else "antialiased")
+        panel.text(0.5, -0.03, caption, transform=panel.transAxes, ha="center", va="top", fontsize=8.5)
     return finish_figure(figure, title)
 
 
@@ -250,19 +225,10 @@ def _draw_heat(panel: Axes, values: np.ndarray, texts: Sequence[str], **look) ->
     panel.tick_params(rotation=0)
 
 
-def _show(panel: Axes, image: np.ndarray, caption: str) -> None:
-    panel.imshow(np.clip(image, 0, 255).astype(np.uint8), interpolation="nearest" if len(image) < 64 else "antialiased")
-    panel.axis("off")
-    panel.text(0.5, -0.03, caption, transform=panel.transAxes, ha="center", va="top", fontsize=8.5)
-
-
 def _look(number: int) -> dict:
     return {"color": COLOURS[number], "linestyle": LINES[number], "marker": MARKERS[number]}
 
 
-def _name(labels: Sequence) -> list[str]:
-    return [f"{label:g}" if isinstance(label, float) else str(label).replace("_", " ") for label in labels]
-
-
-def _wrap(texts: Sequence[str], width: int) -> list[str]:
-    return ["\n".join(textwrap.fill(line, width) for line in str(text).split("\n")) for text in texts]
+def _name(labels: Sequence, width: int = 44) -> list[str]:
+    texts = [f"{label:g}" if isinstance(label, float) else str(label).replace("_", " ") for label in labels]
+    return [textwrap.fill(text, width) for text in texts]

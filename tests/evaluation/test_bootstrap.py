@@ -8,7 +8,7 @@ from scipy import stats
 
 from facekit.errors import ParameterError
 from facekit.evaluation import bootstrap
-from facekit.evaluation.bootstrap import compute_interval, compute_intervals, draw_weights, resample, weigh
+from facekit.evaluation.bootstrap import compute_intervals, draw_weights, resample, weigh
 
 
 def test_weights_of_a_seed_are_these():
@@ -47,22 +47,22 @@ def test_one_group_per_row_equals_no_groups():
 
 def test_interval_agrees_with_scipy():
     y = np.random.default_rng(0).exponential(size=300)
-    (ours,) = compute_intervals(weigh(y), 300, resamples=20_000)
+    (ours,) = compute_intervals(resample(weigh(y), 300, resamples=20_000))
     theirs = stats.bootstrap((y,), np.mean, n_resamples=20_000, method="percentile", vectorized=True, rng=1)
     assert ours == pytest.approx(tuple(theirs.confidence_interval), abs=0.006)
 
 
 def test_interval_of_a_proportion_covers_its_truth():
     # The spread is known: sqrt(p (1 - p) / n) = 0.0229 at n = 400.
-    ((low, high),) = compute_intervals(weigh(np.repeat([0, 1], [120, 280])), 400)
+    ((low, high),) = compute_intervals(resample(weigh(np.repeat([0, 1], [120, 280])), 400))
     assert low == pytest.approx(0.7 - 1.96 * 0.0229, abs=0.006)
     assert high == pytest.approx(0.7 + 1.96 * 0.0229, abs=0.006)
 
 
 def test_grouped_interval_is_wider_where_groups_agree():
     y = np.repeat(np.random.default_rng(0).integers(0, 2, 40), 10)
-    ((low, high),) = compute_intervals(weigh(y), 400)
-    ((low_grouped, high_grouped),) = compute_intervals(weigh(y), 400, np.repeat(range(40), 10))
+    ((low, high),) = compute_intervals(resample(weigh(y), 400))
+    ((low_grouped, high_grouped),) = compute_intervals(resample(weigh(y), 400, np.repeat(range(40), 10)))
     assert 2.5 < (high_grouped - low_grouped) / (high - low) < 3.8  # sqrt(10) = 3.16
 
 
@@ -70,7 +70,7 @@ def cover(n, groups, resampled, seed=0):
     """Return how many of 2,000 intervals contain the true mean, of values that the rows of a group share by half."""
     random = np.random.default_rng(seed)
     values = random.normal(size=(groups.max() + 1, 2_000))[groups] + random.normal(size=(n, 2_000))
-    intervals = np.array(compute_intervals(weigh(values, np.ones((n, 1))), n, resampled))
+    intervals = np.array(compute_intervals(resample(weigh(values, np.ones((n, 1))), n, resampled)))
     return np.mean((intervals[:, 0] <= 0) & (intervals[:, 1] >= 0))
 
 
@@ -83,13 +83,14 @@ def test_intervals_contain_the_truth_as_often_as_they_say():
 
 
 def test_undefined_resamples_are_left_out():
-    assert compute_interval(np.array([np.nan, 1.0, 2.0, 3.0])) == pytest.approx((1.05, 2.95))
-    assert compute_interval(np.array([np.nan, np.nan, np.nan, 1.0])) is None
+    first, second = compute_intervals(np.array([[np.nan] * 2, [1.0, np.nan], [2.0, np.nan], [3.0, 1.0]]))
+    assert first == pytest.approx((1.05, 2.95))
+    assert second is None
 
 
 def test_one_row_or_group_has_no_interval():
-    assert compute_intervals(weigh([1]), 1) == [None]
-    assert compute_intervals(weigh([0, 1, 2]), 3, [4, 4, 4]) == [None]
+    assert compute_intervals(resample(weigh([1]), 1)) == [None]
+    assert compute_intervals(resample(weigh([0, 1, 2]), 3, [4, 4, 4])) == [None]
 
 
 @pytest.mark.parametrize(
@@ -98,7 +99,7 @@ def test_one_row_or_group_has_no_interval():
 )
 def test_groups_that_do_not_fit_are_refused(n, groups, message):
     with pytest.raises(ParameterError, match=message):
-        compute_intervals(weigh(np.ones(n)), n, groups)
+        resample(weigh(np.ones(n)), n, groups)
 
 
 def test_memory_is_bounded_at_twenty_thousand_rows():

@@ -10,14 +10,7 @@ from sklearn.calibration import calibration_curve
 from sklearn.dummy import DummyClassifier
 
 from facekit.errors import ParameterError
-from facekit.evaluation.classification import (
-    calibration,
-    compare,
-    compute_ece,
-    confusion,
-    measure,
-    measure_probabilities,
-)
+from facekit.evaluation.classification import calibration, compare, measure
 
 CLASSES = ("NOT smile", "positive smile", "negative smile")
 TRUE = np.array([0, 0, 0, 0, 0, 0, 1, 1, 1, 2])
@@ -149,7 +142,7 @@ def test_losses_are_marked_as_losses():
 
 
 def test_certain_and_wrong_costs_what_scikit_learn_says():
-    (log_loss, _) = measure_probabilities("t", np.array([0, 1]), np.array([[0.0, 1.0], [0.0, 1.0]]))
+    log_loss = measure("t", np.array([0, 1]), np.array([[0.0, 1.0], [0.0, 1.0]]), "ab")[-2]
     assert log_loss.value == pytest.approx(18.021826694558577)  # 52 bits of float64, half of the rows
 
 
@@ -209,11 +202,6 @@ def test_a_difference_is_that_of_the_metrics(metric):
     assert (equal.difference, equal.interval) == (0.0, (0.0, 0.0))
 
 
-def test_confusion_matrix():
-    assert confusion(TRUE, PREDICTED, CLASSES).tolist() == [[4, 1, 1], [1, 2, 0], [1, 0, 0]]
-    assert confusion(TRUE, np.eye(3)[PREDICTED], CLASSES).tolist() == [[4, 1, 1], [1, 2, 0], [1, 0, 0]]
-
-
 def test_calibration_by_hand():
     # Four rows at confidence 0.75 of which three are right, two at 0.95 of which one is.
     y_prob = np.array([[0.75, 0.25]] * 4 + [[0.05, 0.95]] * 2)
@@ -222,7 +210,6 @@ def test_calibration_by_hand():
     assert curve["confidence"].tolist() == pytest.approx([0.75, 0.95])
     assert curve["accuracy"].tolist() == [0.75, 0.5]
     assert (curve["low"] <= curve["accuracy"]).all() and (curve["accuracy"] <= curve["high"]).all()
-    assert compute_ece(curve) == pytest.approx(0.15)
 
 
 def test_calibration_is_that_of_scikit_learn_and_its_error_the_metric():
@@ -231,7 +218,8 @@ def test_calibration_is_that_of_scikit_learn_and_its_error_the_metric():
     expected = calibration_curve(y_prob.argmax(axis=1) == y_true, y_prob.max(axis=1), n_bins=10)
     assert [curve["accuracy"].tolist(), curve["confidence"].tolist()] == [pytest.approx(list(part)) for part in expected]
     assert curve["n"].sum() == 600
-    assert measure_probabilities("t", y_true, y_prob)[1].value == pytest.approx(compute_ece(curve))
+    ece = np.average(abs(curve["accuracy"] - curve["confidence"]), weights=curve["n"])
+    assert measure("t", y_true, y_prob, CLASSES)[-1].value == pytest.approx(ece)
 
 
 YOUNG_TO_OLD = ("YOUNG", "MIDDLE", "OLD")
@@ -294,9 +282,8 @@ def test_ranks_that_are_not_defined():
 )
 def test_arrays_that_do_not_fit_are_refused(y_true, y_prob, message):
     y_true, y_prob = np.array(y_true), np.array(y_prob)
-    for refuse in (lambda: measure("t", y_true, y_prob, CLASSES), lambda: confusion(y_true, y_prob, CLASSES)):
-        with pytest.raises(ParameterError, match=message):
-            refuse()
+    with pytest.raises(ParameterError, match=message):
+        measure("t", y_true, y_prob, CLASSES)
     with pytest.raises(ParameterError):
         calibration(y_true, y_prob)
 

@@ -6,38 +6,40 @@ import pytest
 from pydantic import TypeAdapter
 
 from facekit.evaluation.bootstrap import join, weigh
-from facekit.evaluation.metric import Column, Comparison, Metric, Part, compare, count, from_draws, mean, measure
+from facekit.evaluation.metric import Column, Comparison, Metric, compare, count, from_draws, mean, measure
 from facekit.reporting.record import dump_json
 
 RIGHT = np.array([1.0, 1.0, 1.0, 0.0])
 
 
 def test_a_column_becomes_a_metric():
-    part = Part([Column("accuracy", 4, "micro"), Column("mse", 3)], join(weigh(RIGHT), weigh(1 - RIGHT)))
-    constant = Part(part.columns, lambda weights: np.array([[0.5, np.nan]]))
-    first, second = measure("test/age", [part], 4, baseline=[constant])
+    columns = [Column("accuracy", 4, "micro"), Column("mse", 3)]
+    parts = [(columns, join(weigh(RIGHT), weigh(1 - RIGHT)))]
+    first, second = measure("test/age", parts, [(columns, lambda weights: np.array([[0.5, np.nan]]))], 4)
     assert first == Metric("test/age/accuracy", 0.75, (0.25, 1.0), 4, 0.5, "micro")
     assert (second.value, second.n, second.baseline, second.averaging) == (0.25, 3, None, "none")
     assert not second.higher_is_better
 
 
 def test_an_undefined_value_has_no_interval():
-    (metric,) = measure("t", [Part([Column("r2", 4)], lambda weights: np.full(len(weights), np.nan))], 4)
+    parts = [([Column("r2", 4)], lambda weights: np.full(len(weights), np.nan))]
+    (metric,) = measure("t", parts, parts, 4)
     assert (metric.value, metric.interval, f"{metric:.1%}") == (None, None, "not defined")
     assert np.isnan(float(metric))
 
 
 @pytest.mark.parametrize(
-    "name", ["log_loss", "ece", "mse", "mae", "mean_absolute_rank_error", "off_by_one", "confused_as/OLD/YOUNG"]
+    ("name", "higher"),
+    [
+        *((name, False) for name in ("log_loss", "ece", "mse", "mae", "mean_absolute_rank_error", "off_by_one")),
+        ("confused_as/OLD/YOUNG", False),
+        ("recall/loss", True),  # a class called like a loss
+    ],
 )
-def test_losses_are_known(name):
-    (metric,) = measure("t", [Part([Column(name, 4)], weigh(RIGHT))], 4)
-    assert not metric.higher_is_better
-
-
-def test_a_class_called_like_a_loss_is_none():
-    (metric,) = measure("t", [Part([Column("recall/loss", 4)], weigh(RIGHT))], 4)
-    assert metric.higher_is_better
+def test_losses_are_known(name, higher):
+    parts = [([Column(name, 4)], weigh(RIGHT))]
+    (metric,) = measure("t", parts, parts, 4)
+    assert metric.higher_is_better == higher
 
 
 def test_metrics_format_themselves():
@@ -65,7 +67,7 @@ def test_a_comparison_is_paired():
     found = compare("accuracy", {"a": a, "b": b}, 100)
     assert found.difference == pytest.approx(0.1)
     assert found.interval == pytest.approx((0.05, 0.16), abs=0.011)
-    parts = {name: [Part([Column("accuracy", 100)], statistic)] for name, statistic in (("a", a), ("b", b))}
+    parts = {name: [([Column("accuracy", 100)], statistic)] for name, statistic in (("a", a), ("b", b))}
     assert found == compare("accuracy", parts, 100)
     assert (found.a, found.b, found.metric, found.n) == ("a", "b", "accuracy", 100)
 

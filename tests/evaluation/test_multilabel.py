@@ -8,7 +8,7 @@ import pytest
 from sklearn import metrics as sklearn_metrics
 
 from facekit.errors import ParameterError
-from facekit.evaluation.bootstrap import compute_intervals
+from facekit.evaluation.bootstrap import resample
 from facekit.evaluation.multilabel import (
     MEANS,
     METRICS,
@@ -259,6 +259,9 @@ def test_thresholds_are_the_best_that_there_are():
         ([0, 1, 1, 0], [0.5, 0.5, 0.5, 0.5], "accuracy", 0.5),
         ([0, 0, 0, 1], [1.0, 1.0, 1.0, 1.0], "accuracy", 0.5),  # no threshold says no to them; one in reach of all
         ([0, 1], [0.0, 1.0], "f1", 0.5),
+        ([-1, -1], [0.2, 0.9], "f1", 0.5),  # never known
+        ([-1, -1], [0.2, 0.9], "accuracy", 0.5),
+        ([-1, 1, 0], [0.9, 0.4, 0.2], "f1", 0.3),
     ],
 )
 def test_threshold_by_hand(y_true, y_prob, criterion, expected):
@@ -326,6 +329,12 @@ def test_arrays_that_do_not_fit_are_refused():
         compare("f1", labels, {"a": PROB, "b": PROB})
     with pytest.raises(ParameterError, match="3 groups for 4 rows"):
         measure("t", Labels(NAMES, TRUE, groups=[1, 2, 3]), PROB)
+    with pytest.raises(ParameterError, match="row 1, Bald: probability nan; expected 0 to 1"):
+        choose_thresholds(labels, np.where(PROB == 0.2, np.nan, PROB))
+    with pytest.raises(ParameterError, match=r"probabilities of shape \(0, 3\)"):
+        choose_thresholds(labels, PROB[:0])
+    with pytest.raises(ParameterError, match="criterion 'recall'; expected f1 or accuracy"):
+        choose_thresholds(labels, PROB, "recall")
 
 
 def test_forty_attributes_of_a_thousand_pictures_take_seconds():
@@ -378,5 +387,5 @@ def test_precision_at_k_ranks_each_resample_anew():
 def test_average_precisions_of_resamples_take_seconds():
     rng = np.random.default_rng(0)
     started = time.process_time()
-    compute_intervals(rank(rng.random((2_903, 10)) < 0.2, rng.random((2_903, 10)), np.ones((2_903, 10))), 2_903)
+    resample(rank(rng.random((2_903, 10)) < 0.2, rng.random((2_903, 10)), np.ones((2_903, 10))), 2_903)
     assert time.process_time() - started < 20

@@ -31,8 +31,8 @@ HISTORY = pd.DataFrame(
 )
 METRICS = {
     "cascade": Metric("test/cascade/accuracy", 0.83, (0.81, 0.85), 1611, 0.7),
-    "second stage": Metric("test/stage2/accuracy", 0.75, (0.71, 0.79), 483, 0.704),
-    "undefined": Metric("test/cascade/recall/none", None, None, 0),
+    "second_stage": Metric("test/stage2/accuracy", 0.75, (0.71, 0.79), 483, 0.704),
+    "not_defined": Metric("test/cascade/recall/none", None, None, 0),
 }
 COUNTS = pd.DataFrame({"train": [3356, 988, 487], "test": [1128, 340, 143]}, index=CLASSES)
 
@@ -43,10 +43,6 @@ def draw_calibration():
     return plots.plot_calibration({"model": calibration(y_true, y_prob)})
 
 
-ATTRIBUTES = pd.DataFrame(
-    {"value": [90.0, -12.0, 3.0], "low": [80, -14, 1], "high": [99, -10, 5], "published": [85, np.nan, 2]},
-    index=["is_female", "wearing_hat", "braces"],
-)
 GRID = pd.DataFrame([[0.5, -0.8], [np.nan, 0.1]], index=pd.Index([0.01, 0.1], name="learning_rate"), columns=["a_b", "c"])
 CURVE = pd.DataFrame({"value": [0.7, 0.8], "low": [0.6, 0.7], "high": [0.8, 0.9]}, index=[0.4, 0.5])
 FIGURES = {
@@ -60,7 +56,6 @@ FIGURES = {
     "confusion": lambda: plots.plot_confusion(np.array([[90, 7, 3], [5, 4, 1], [0, 0, 0]]), CLASSES),
     "calibration": draw_calibration,
     "metrics": lambda: plots.plot_metrics(METRICS, "The test set", published={"test/cascade/accuracy": 0.792}),
-    "bars": lambda: plots.plot_bars(ATTRIBUTES, "Chi-square", xlabel="chi-square", log=True),
     "heatmap": lambda: plots.plot_heatmap(GRID, "Correlations", signed=True, bar="correlation"),
     "curves": lambda: plots.plot_curves({"validation": CURVE}, "Threshold", xlabel="threshold", ylabel="accuracy"),
 }
@@ -142,23 +137,11 @@ def test_history_has_a_row_a_stage_and_marks_the_epoch_kept():
     assert training.get_linestyle() != validation.get_linestyle()
 
 
-def test_history_without_stages_or_accuracy():
-    figure = plots.plot_history(HISTORY.loc[:2, ["epoch", "loss", "val_loss"]])
-    assert [panel.get_title(loc="left") for panel in figure.axes] == ["loss"]
-
-
 def test_history_marks_every_epoch_that_is_kept_and_names_the_mark_once():
-    figure = plots.plot_history(HISTORY.loc[:2].drop(columns="stage").assign(best=[True, False, True]))
+    figure = plots.plot_history(HISTORY.loc[:2].assign(best=[True, False, True]))
     marks = [line.get_xdata()[0] for line in figure.axes[0].lines if line.get_label() == "epoch kept"]
     assert marks == list(HISTORY.loc[[0, 2], "epoch"])
-    assert [text.get_text() for text in figure.legends[0].get_texts()].count("epoch kept") == 1
-
-
-def test_legend_names_the_test_curve_though_the_loss_has_none():
-    figure = plots.plot_history(HISTORY.assign(test_categorical_accuracy=0.5))
-    (legend,) = figure.legends
-    names = [text.get_text() for text in legend.get_texts()]
-    assert names == ["training", "validation", "test", "epoch kept"]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["training", "validation", "epoch kept"]
 
 
 def test_metrics_draw_interval_baseline_and_published():
@@ -203,8 +186,6 @@ def test_mean_images_show_nobody():
 def test_signed_values_have_diverging_colours():
     mesh = draw("heatmap").axes[0].collections[0]
     assert (mesh.get_cmap().name, *mesh.get_clim()) == ("RdBu_r", -0.8, 0.8)
-    bars = draw("bars").axes[0].patches
-    assert len({bars[0].get_facecolor(), bars[1].get_facecolor(), bars[2].get_facecolor()}) == 2
 
 
 def test_axes_are_named_and_no_raw_keys_are_shown():
