@@ -1,6 +1,6 @@
 """Your own photos through the networks of a run: a table on the terminal, a CSV file, an HTML page with Grad-CAM, a search.
 
-A photo that cannot be read is named and the others are answered; photos are read one by one, however many there are.
+A photo that cannot be read is named and the others are answered; photos are read batch by batch, however many there are.
 """
 
 import base64
@@ -25,7 +25,7 @@ from facekit.paths import write_text
 from facekit.progress import track
 from facekit.reporting.site import render
 
-LONGEST = 256  # pixels of a photo on the page
+BATCH, LONGEST = 8, 256  # photos at a time, and pixels of a photo on the page
 
 
 def predict_photos(
@@ -42,20 +42,19 @@ def predict_photos(
         if path and (path.suffix.lower() != suffix or path.is_dir() or not os.access(path.parent, os.W_OK)):
             raise ParameterError(str(path), expected=f"a file that ends in {suffix}, in a folder that can be written to")
     predictor, problems, total, rows = Predictor(find_run(run)), [], 0, []
-    for path, photo in _read_photos(given, problems):
-        total, answers, score, columns = total + 1, predictor.predict([photo]), 1.0, {"path": path}
-        if where:
-            values = {name: each.values[:, k] for each in answers for k, name in enumerate(each.classes or [each.name])}
-            decided = {name: each.decided[:, k] for each in answers for k, name in enumerate(each.classes)}
-            (matches,), (score,) = queries.answer(where, values, decided)
-            if not matches:
-                continue
-            columns["score"] = score
-        row = {"name": Path(path).name, "score": score, "columns": columns | _tabulate(answers)}
-        row["texts"] = [answer.describe(0) for answer in answers]
-        if html:
-            row |= {"image": _embed(shrink(photo)), "answers": _draw_cards(predictor, photo)}
-        rows.append(row)
+    for paths, photos in _read_batches(given, problems):
+        total += len(photos)
+        answers = predictor.predict(photos)
+        values = {name: each.values[:, k] for each in answers for k, name in enumerate(each.classes or [each.name])}
+        decided = {name: each.decided[:, k] for each in answers for k, name in enumerate(each.classes)}
+        matches, scores = queries.answer(where, values, decided) if where else [np.ones(len(photos))] * 2
+        kept = np.flatnonzero(matches)
+        cards = _draw_cards(predictor, [photos[n] for n in kept]) if html and len(kept) else [[]] * len(kept)
+        for n, card in zip(kept, cards, strict=True):
+            columns = {"path": paths[n]} | ({"score": scores[n]} if where else {}) | _tabulate(answers, n)
+            row = {"name": Path(paths[n]).name, "score": scores[n], "columns": columns, "answers": card}
+            row["texts"] = [answer.describe(n) for answer in answers]
+            rows.append(row | {"image": _embed(shrink(photos[n])) if html else ""})
     for problem in problems:
         print(f"facekit: skipped {problem}", file=sys.stderr)
     if not total:
@@ -76,29 +75,36 @@ def predict_photos(
     return int(bool(problems))
 
 
-def _read_photos(given: Sequence[str], problems: list[str]) -> Iterator[tuple[str, np.ndarray]]:
-    """Yield name and photo, and add a line to `problems` for each file that cannot be read."""
+def _read_batches(given: Sequence[str], problems: list[str]) -> Iterator[tuple[list[str], list[np.ndarray]]]:
+    """Yield names and photos, and add a line to `problems` for each file that cannot be read."""
     paths = []
     for word in map(Path, given):
         try:
             paths += [word / name for name in list_images(word)] if os.path.isdir(word) else [word]
         except DataError as error:
             problems.append(str(error))
-    for path in track(dict.fromkeys(paths), "predicting"):
-        try:
-            yield os.fsencode(path).decode("utf-8", "backslashreplace"), read_image(path)
-        except DataError as error:
-            problems.append(str(error))
+    paths = list(dict.fromkeys(paths))
+    for start in track(range(0, len(paths), BATCH), "predicting"):
+        names, photos = [], []
+        for path in paths[start : start + BATCH]:
+            try:
+                photos.append(read_image(path))
+                names.append(os.fsencode(path).decode("utf-8", "backslashreplace"))
+            except DataError as error:
+                problems.append(str(error))
+        if photos:
+            yield names, photos
 
 
-def _draw_cards(predictor: Predictor, photo: np.ndarray) -> list[dict]:
-    """Return a dict per output: name, text, map (Grad-CAM), explained, and bars (name, p, predicted)."""
-    cards = []
-    for answer in predictor.predict([photo], explain=True):
-        bars = list(zip(answer.classes, answer.values[0], answer.decided[0], strict=False))
-        shown = _embed(gradcam.overlay(shrink(photo), answer.maps[0]))
-        text = f"{answer.decided[0].sum()} of {len(bars)} labels" if len(bars) > 5 else answer.describe(0)
-        cards.append({"name": answer.name, "text": text, "map": shown, "explained": answer.explained[0], "bars": bars})
+def _draw_cards(predictor: Predictor, photos: Sequence[np.ndarray]) -> list[list[dict]]:
+    """Return for each photo a dict per output: name, text, map (Grad-CAM), explained, and bars (name, p, predicted)."""
+    cards = [[] for _ in photos]
+    for answer in predictor.predict(photos, explain=True):
+        for n, (photo, card) in enumerate(zip(photos, cards, strict=True)):
+            bars = list(zip(answer.classes, answer.values[n], answer.decided[n], strict=False))
+            shown = _embed(gradcam.overlay(shrink(photo), answer.maps[n]))
+            text = f"{answer.decided[n].sum()} of {len(bars)} labels" if len(bars) > 5 else answer.describe(n)
+            card.append({"name": answer.name, "text": text, "map": shown, "explained": answer.explained[n], "bars": bars})
     return cards
 
 
@@ -114,12 +120,12 @@ def shrink(photo: np.ndarray) -> np.ndarray:
     return resize_image(photo, tuple(max(1, round(side * scale)) for side in photo.shape[:2]))
 
 
-def _tabulate(answers: Sequence[Answer]) -> dict:
+def _tabulate(answers: Sequence[Answer], row: int) -> dict:
     """Return one photo's columns, named as in a run's predictions.csv."""
     columns, probabilities = {}, {}
     for answer in answers:
-        found = ", ".join(compress(answer.classes, answer.decided[0]))
-        columns[f"y_pred_{answer.name}" if answers[1:] else "y_pred"] = found if answer.classes else answer.values[0, 0]
-        for name, value in zip(answer.classes, answer.values[0], strict=False):
+        found = ", ".join(compress(answer.classes, answer.decided[row]))
+        columns[f"y_pred_{answer.name}" if answers[1:] else "y_pred"] = found if answer.classes else answer.values[row, 0]
+        for name, value in zip(answer.classes, answer.values[row], strict=False):
             probabilities[f"y_prob_{answer.name}_{name}" if f"y_prob_{name}" in probabilities else f"y_prob_{name}"] = value
     return columns | probabilities

@@ -73,11 +73,9 @@ def find_nearest(phash_a: Sequence[int], phash_b: Sequence[int]) -> tuple[np.nda
 def audit_splits(table: pd.DataFrame, hashes: pd.DataFrame, target: str) -> dict:
     """Count and name the images, people and labels of a split that are not what a fair test needs.
 
-    DataError: a path of the table has no hash, or a split has another name.
-
     Args:
-        table: columns path, split and group, and the target's; rows whose split is empty are in no split.
-        hashes: what `hash_images` returns, for all paths of the table or more.
+        table: columns path, split (one of SPLITS, or empty for none; else DataError), group, and the target's.
+        hashes: what `hash_images` returns, for all paths of the table or more (else DataError).
         target: the column whose values must agree within equal files.
 
     Returns:

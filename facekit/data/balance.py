@@ -27,10 +27,6 @@ def oversample(table: pd.DataFrame, target: str, classes: Sequence[str], minimum
 
     No row is copied a second time before every row of its class was copied once. With a minimum of 0 nothing is copied.
     DataError: a class has no training row to copy.
-
-    >>> table = pd.DataFrame({"split": ["train"] * 4 + ["test"], "label": ["a", "a", "a", "b", "b"]})
-    >>> oversample(table, "label", ("a", "b"), 3, seed=0)["label"].tolist()
-    ['a', 'a', 'a', 'b', 'b', 'b', 'b']
     """
     parts = [table]
     for position, name in enumerate(classes):

@@ -43,13 +43,11 @@ def read_image(path: str | os.PathLike, size: tuple[int, int] | None = None) -> 
     """Read a file as uint8 RGB (height, width, 3), 0 to 255, upright, and of the asked size.
 
     Grey, palette and CMYK become RGB; transparent images are laid on white; 16-bit values keep their upper eight bits. Of an
-    animation the first image is taken. Of what a file says about its image the orientation alone is read.
+    animation the first image is taken. Of what a file says about its image the orientation alone is read. `size` is (height,
+    width) in pixels, None for the image's own; its proportions are not kept.
 
     Missing data is noticed. Bytes that were overwritten are noticed in PNG, in JPEG unless they decode to as many bits as
     before, and not in the other formats; verify names JPEGs with a hole of zeros, and images that end in one colour.
-
-    Args:
-        size: (height, width) in pixels, or None for the image's own; the shape is not kept.
 
     Raises:
         ImageError: missing, not a regular file, empty, not an image, broken, truncated or too large; the file is named.
@@ -72,6 +70,8 @@ def read_bytes(path: str | os.PathLike) -> bytes:
 def decode_image(content: bytes, name: str | os.PathLike, size: tuple[int, int] | None = None) -> np.ndarray:
     """Decode a file's bytes as `read_image` does; `name` is for the errors."""
     size = None if size is None else _check_size(size)
+    if not content:
+        raise ImageError(f"{name} is empty (0 bytes)", expected="an image", hint="fetch the file again")
     try:
         clean, padded, exif = take_apart(content)
         with Image.open(io.BytesIO(clean), formats=FORMATS) as image:

@@ -175,7 +175,7 @@ def make_bad_files() -> dict[str, tuple[bytes, str]]:
     crossed = bytearray(png)
     crossed[len(png) // 2] ^= 0xFF
     return {
-        "refused_as_empty.jpg": (b"", "(0 bytes, starts with b'')"),
+        "refused_as_empty.jpg": (b"", "empty (0 bytes)"),
         "refused_as_text.jpg": (b"version https://git-lfs.github.com/spec/v1\n", "starts with b'version https://'"),
         "refused_as_web_page.jpg": (b"<!DOCTYPE html><html>not found</html>", "starts with b'<!DOCTYPE html><'"),
         "refused_as_postscript.jpg": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "no image"),
