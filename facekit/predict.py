@@ -40,7 +40,7 @@ def predict_photos(
     """
     for path, suffix in ((csv, ".csv"), (html, ".html")):
         if path and (path.suffix.lower() != suffix or path.is_dir() or not os.access(path.parent, os.W_OK)):
-            raise ParameterError(str(path), expected=f"a file that ends in {suffix}, in a folder that can be written to")
+            raise ParameterError(str(path), expected=f"a file (not a folder) that ends in {suffix}, in a writable folder")
     predictor, problems, total, rows = Predictor(find_run(run)), [], 0, []
     for paths, photos in _read_batches(given, problems):
         total += len(photos)
