@@ -18,7 +18,6 @@ from facekit.predict import shrink
 from facekit.reporting.parameters import list_tasks
 
 HOST, CONNECTIONS, LARGEST = "127.0.0.1", 64, "20mb"  # a photo of 50 megapixels stays below
-PORTS = "a free one of 1024 to 65535, or 0"
 INTRODUCTION = """# Predict your own photo
 The photo stays on this computer and is deleted when the demo ends. Ask before you take somebody else's.
 Grad-CAM shows where a network looked, not why: brighter = more influence."""
@@ -80,16 +79,16 @@ def run_demo(given: Sequence[str] = (), port: int = 8000) -> None:
     with tempfile.TemporaryDirectory(prefix="facekit-demo-") as folder:
         # Read when Gradio is imported: where it keeps uploads, and that it asks nothing from elsewhere.
         os.environ |= {"GRADIO_TEMP_DIR": folder, "GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_OFFLINE": "1"}
-        if not 0 <= port <= 65_535:  # socket.create_server would leave its socket open
-            raise ParameterError(f"port {port}", expected=PORTS)
         try:
             import uvicorn
 
+            if not 0 <= port <= 65_535:  # socket.create_server would leave its socket open
+                raise OSError(0, "no port")
             listener = socket.create_server((HOST, port))
         except ImportError as error:
             raise FacekitError(f"the demo needs {error.name}", hint="make demo, which installs requirements-demo.txt") from None
         except OSError as error:
-            raise ParameterError(f"port {port}: {error.strerror}", expected=PORTS) from None
+            raise ParameterError(f"port {port}: {error.strerror}", expected="a free one of 1024 to 65535, or 0") from None
         with listener:
             app = build_app(load_runs(given))
             print(f"http://{HOST}:{listener.getsockname()[1]}/ (Ctrl-C ends it)", flush=True)

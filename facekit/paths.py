@@ -8,6 +8,8 @@ import hashlib
 import json
 import math
 import os
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -34,40 +36,34 @@ def read_file(path: str | os.PathLike) -> str:
 
 
 def resolve(path: str | os.PathLike) -> Path:
-    """Return an absolute path.
-
-    Args:
-        path: a relative one starts at the project's root, `~` at the user's home, and `.facekit/` at the cache folder.
-    """
+    """Return an absolute path: a relative one starts at the project's root, `~` at the user's home, `.facekit` is the cache."""
     path = expand(path)
     if path.parts[:1] == (CACHE,):
-        return _cache_root().joinpath(*path.parts[1:])
+        path = expand(os.environ.get("FACEKIT_CACHE") or CACHE).joinpath(*path.parts[1:])
     return (project_root() / path).resolve()
 
 
 def cache_folder(*parts: str) -> Path:
     """Return, and make, a folder for what can be made again: synthetic data, decoded images, features, fits.
 
-    It is `.facekit/` in the project, or the folder that the environment variable FACEKIT_CACHE names.
+    It is in `.facekit/` of the project, or in the folder that the environment variable FACEKIT_CACHE names.
     """
-    folder = _cache_root().joinpath(*parts)
+    folder = resolve(Path(CACHE, *parts))
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 
 
-def _cache_root() -> Path:
-    return (project_root() / expand(os.environ.get("FACEKIT_CACHE") or CACHE)).resolve()
+def read_cached(path: Path, read: Callable[[Path], Any]) -> Any:
+    """Return what `read` makes of a file of the cache; None, so that it is made again, where it is missing or damaged."""
+    try:
+        return read(path) if path.exists() else None
+    except Exception as error:  # on damaged files numpy and json raise a dozen kinds
+        print(f"{path}: damaged ({' '.join(str(error).split())}), made again", file=sys.stderr)
+        return None
 
 
 def build_key(**parts) -> str:
-    """Return 16 hex digits that stand for `parts`: the name under which a result is cached and found again.
-
-    Args:
-        parts: values that JSON can hold; whatever changes the result belongs in here.
-
-    >>> build_key(seed=0, size=[96, 96]) == build_key(size=[96, 96], seed=0)
-    True
-    """
+    """Return the name of a cached result, 16 hex digits made of `parts`: whatever changes the result, as JSON can hold it."""
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -78,10 +74,7 @@ def hash_file(path: str | os.PathLike) -> str:
 
 
 def read_json(path: str | os.PathLike, hint: str = "") -> Any:
-    """Return what a JSON file holds; DataError where it is missing, damaged, or would be read otherwise elsewhere.
-
-    Refused are also a name twice in one object, NaN and infinite numbers.
-    """
+    """Return what a JSON file holds; DataError where it is missing, damaged, or has a name twice, NaN or infinite numbers."""
     strict = {"object_pairs_hook": _read_object, "parse_float": _read_float, "parse_constant": _read_float}
     try:
         return json.loads(read_file(path), **strict)

@@ -7,11 +7,14 @@ import base64
 import os
 import sys
 from collections.abc import Iterator, Sequence
+from itertools import compress
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pandas as pd
+from rich.console import Console
+from rich.table import Table
 
 from facekit.data.images import list_images, read_image, resize_image
 from facekit.errors import DataError, ImageError, ParameterError
@@ -36,8 +39,8 @@ def predict_photos(
         where: a query, see evaluation.queries; only photos that match are shown, best first.
     """
     for path, suffix in ((csv, ".csv"), (html, ".html")):
-        if path and (path.suffix.lower() != suffix or not path.parent.is_dir()):  # before minutes are spent
-            raise ParameterError(str(path), expected=f"a file name that ends in {suffix}, in a folder that is there")
+        if path and (path.suffix.lower() != suffix or path.is_dir() or not os.access(path.parent, os.W_OK)):
+            raise ParameterError(str(path), expected=f"a file (not a folder) that ends in {suffix}, in a writable folder")
     predictor, problems, total, rows = Predictor(find_run(run)), [], 0, []
     for paths, photos in _read_batches(given, problems):
         total += len(photos)
@@ -48,9 +51,10 @@ def predict_photos(
         kept = np.flatnonzero(matches)
         cards = _draw_cards(predictor, [photos[n] for n in kept]) if html and len(kept) else [[]] * len(kept)
         for n, card in zip(kept, cards, strict=True):
-            row = {"path": paths[n], "name": Path(paths[n]).name, "score": scores[n], "values": _tabulate(answers, n)}
-            row["texts"] = {answer.name: answer.describe(n) for answer in answers}
-            rows.append(row | {"image": _embed(shrink(photos[n])) if html else "", "answers": card})
+            columns = {"path": paths[n]} | ({"score": scores[n]} if where else {}) | _tabulate(answers, n)
+            row = {"name": Path(paths[n]).name, "score": scores[n], "columns": columns, "answers": card}
+            row["texts"] = [answer.describe(n) for answer in answers]
+            rows.append(row | {"image": _embed(shrink(photos[n])) if html else ""})
     for problem in problems:
         print(f"facekit: skipped {problem}", file=sys.stderr)
     if not total:
@@ -58,11 +62,16 @@ def predict_photos(
     rows.sort(key=lambda row: -row["score"])
     title = f"{predictor.name}: {len(rows)} of {total} photos match {where}" if where else f"{predictor.name}: {total} photos"
     if csv:
-        table = [{"path": row["path"]} | ({"score": row["score"]} if where else {}) | row["values"] for row in rows]
-        write_text(csv, pd.DataFrame(table).to_csv(index=False, float_format="%.6f", lineterminator="\n"))
+        table = pd.DataFrame([row["columns"] for row in rows])
+        write_text(csv, table.to_csv(index=False, float_format="%.6f", lineterminator="\n"))
     if html:
         write_text(html, render("predict.html.j2", title=title, note=predictor.note, rows=rows, problems=problems, where=where))
-    _print_table(title, predictor.note, rows, bool(where))
+    shown = Table(title=title, caption=predictor.note, caption_justify="left")
+    for head in ["photo", *["score"] * bool(where), *predictor.outputs]:
+        shown.add_column(head, overflow="fold")
+    for row in rows:
+        shown.add_row(row["columns"]["path"], *[f"{row['score']:.2f}"] * bool(where), *row["texts"])
+    Console(markup=False, emoji=False).print(shown)
     return int(bool(problems))
 
 
@@ -81,7 +90,7 @@ def _read_batches(given: Sequence[str], problems: list[str]) -> Iterator[tuple[l
             try:
                 photos.append(read_image(path))
                 names.append(os.fsencode(path).decode("utf-8", "backslashreplace"))
-            except (DataError, OSError) as error:
+            except DataError as error:
                 problems.append(str(error))
         if photos:
             yield names, photos
@@ -113,26 +122,10 @@ def shrink(photo: np.ndarray) -> np.ndarray:
 
 def _tabulate(answers: Sequence[Answer], row: int) -> dict:
     """Return one photo's columns, named as in a run's predictions.csv."""
-    columns = {}
+    columns, probabilities = {}, {}
     for answer in answers:
-        found = ", ".join(name for name, yes in zip(answer.classes, answer.decided[row], strict=False) if yes)
+        found = ", ".join(compress(answer.classes, answer.decided[row]))
         columns[f"y_pred_{answer.name}" if answers[1:] else "y_pred"] = found if answer.classes else answer.values[row, 0]
-    for answer in answers:
         for name, value in zip(answer.classes, answer.values[row], strict=False):
-            columns[f"y_prob_{name}" if f"y_prob_{name}" not in columns else f"y_prob_{answer.name}_{name}"] = value
-    return columns
-
-
-def _print_table(title: str, note: str, rows: Sequence[dict], scored: bool) -> None:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(title=Text(title), caption=Text(note), caption_justify="left")
-    for head in ["photo", *(["score"] if scored else []), *(rows[0]["texts"] if rows else [])]:
-        table.add_column(Text(head), overflow="fold")
-    shown = "name" if len({Path(row["path"]).parent for row in rows}) == 1 else "path"
-    for row in rows:
-        cells = [row[shown], *([f"{row['score']:.2f}"] if scored else []), *row["texts"].values()]
-        table.add_row(*map(Text, cells))
-    Console().print(table)
+            probabilities[f"y_prob_{answer.name}_{name}" if f"y_prob_{name}" in probabilities else f"y_prob_{name}"] = value
+    return columns | probabilities

@@ -2,74 +2,36 @@
 
 import os
 import sys
-import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 
+from tqdm import auto, tqdm
+
 CHANNEL = "FACEKIT_PROGRESS"  # names the file in which a notebook's kernel tells facekit's runner how far it is
-INTERVAL = 0.3  # seconds between two messages
 
 
-class Progress:
-    """How far something is; a context manager.
+class _Channel:
+    """The stream of a bar that the runner shows: the file holds the newest line alone."""
 
-    Args:
-        name: what is going on, such as `reading images`.
-        total: steps in all, or None where nobody knows.
-        unit: what a step is.
+    def write(self, text: str) -> None:
+        Path(os.environ[CHANNEL]).write_text(text.strip(), encoding="utf-8")
+
+
+def track(iterable: Iterable | None, name: str, total: int | None = None, unit: str = "it") -> tqdm:
+    """Return tqdm's bar: it yields what `iterable` yields, or, where that is None, is moved on by `with` and `update(n)`.
+
+    `name` is what is going on, such as `reading images`; `total` is the number of steps, where `len(iterable)` does not tell.
     """
-
-    def __init__(self, name: str, total: int | None = None, unit: str = "it"):
-        self.name, self.total, self.done = name, total, 0
-        self._started, self._told, self._channel = time.monotonic(), 0.0, os.environ.get(CHANNEL)
-        self._bar = None
-        # JupyterLab's kernels know their notebook's name.
-        in_lab = "ipykernel" in sys.modules and "JPY_SESSION_NAME" in os.environ
-        if not self._channel and (in_lab or sys.stderr.isatty()):
-            from tqdm.auto import tqdm
-
-            self._bar = tqdm(total=total, desc=name, unit=unit, leave=False, dynamic_ncols=True)
-
-    def update(self, n: int = 1, **values: float) -> None:
-        """Go on by `n` steps; `values` are shown beside, such as loss=0.31."""
-        self.done += n
-        now = time.monotonic()
-        if self._bar is not None:
-            self._bar.set_postfix(values, refresh=False)
-            self._bar.update(n)
-        elif self._channel and (now - self._told > INTERVAL or self.done == self.total):
-            self._told = now
-            Path(self._channel).write_text(self._describe(now - self._started, values), encoding="utf-8")
-
-    def _describe(self, seconds: float, values: dict[str, float]) -> str:
-        if self.done == self.total:
-            return ""
-        line = f"{self.name}, {self.done}" + (f" of {self.total}" if self.total else "")
-        line += "".join(f", {name} {float(value):.3g}" for name, value in values.items())
-        left = seconds / self.done * (self.total - self.done) if self.total and self.done else 0
-        return line + (f", {format_duration(left)} left" if left else "")
-
-    def __enter__(self) -> "Progress":
-        return self
-
-    def __exit__(self, *_) -> None:
-        if self._bar is not None:
-            self._bar.close()
-
-
-def track(iterable: Iterable, name: str, total: int | None = None) -> Iterator:
-    """Yield what `iterable` yields, and show how far it is; `total` is its length where `len` does not tell."""
-    with Progress(name, len(iterable) if total is None and hasattr(iterable, "__len__") else total) as progress:
-        for item in iterable:
-            yield item
-            progress.update()
+    options = {"iterable": iterable, "desc": name, "total": total, "unit": unit, "leave": False}
+    if os.environ.get(CHANNEL):
+        line = "{desc}, {n_fmt} of {total_fmt}{postfix}, {remaining} left"
+        return tqdm(**options, bar_format=line, file=_Channel(), mininterval=0.3, position=0)
+    in_lab = "ipykernel" in sys.modules and "JPY_SESSION_NAME" in os.environ  # its kernels know their notebook's name
+    on_terminal = sys.stderr is not None and sys.stderr.isatty()  # None: closed, as by `2>&-`
+    return auto.tqdm(**options, dynamic_ncols=True, disable=not (in_lab or on_terminal))
 
 
 def format_duration(seconds: float) -> str:
-    """Return a duration in words.
-
-    >>> format_duration(39.4), format_duration(2066), format_duration(4500)
-    ('39 s', '34 min', '1 h 15 min')
-    """
+    """Return a duration in words, such as 39 s, 34 min or 1 h 15 min."""
     minutes = round(seconds / 60)
     return f"{seconds:.0f} s" if seconds < 90 else f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"

@@ -3,6 +3,7 @@
 import os
 import re
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -34,10 +35,11 @@ def run(tmp_path_factory):
 
 
 def test_a_photo_that_cannot_be_reached_is_named_and_the_others_answered(photos, run, capsys):
-    assert predict_photos([str(photos / "a.jpg"), "a" * 5000, "~nobody-here/b.jpg"], str(run)) == 1
+    given = [str(photos / "a.jpg"), "a" * 300, "a" * 5000, "~nobody-here/b.jpg", "a\0b.jpg", f"{photos}\0"]
+    assert predict_photos(given, str(run)) == 1
     shown = capsys.readouterr()
     assert "1 photos" in shown.out
-    assert shown.err.count("facekit: skipped") == 2
+    assert [line.startswith("facekit: skipped ") for line in shown.err.splitlines()] == [True] * 5
 
 
 PROBABILITIES = "0.250000,0.900000,0.400000,0.600000,0.100000,0.200000,0.700000,0.100000"
@@ -108,11 +110,27 @@ def test_a_search_shows_what_matches_best_first(tmp_path, photos, capsys):
     assert "0 of 3 photos match" in (tmp_path / "none.html").read_text()
 
 
-@pytest.mark.parametrize("options", [{"csv": "photo.jpg"}, {"html": "page.csv"}, {"csv": "nowhere/a.csv"}])
-def test_places_that_cannot_be_written_are_refused_first(run, photos, tmp_path, options):
-    given = {name: tmp_path / value for name, value in options.items()}
-    with pytest.raises(ParameterError, match="expected a file name that ends in .* in a folder that is there"):
-        predict_photos([str(photos)], "not loaded", **given)
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("csv", "photo.jpg"),
+        ("html", "page.csv"),
+        ("csv", "nowhere/a.csv"),
+        ("html", "nowhere/a.html"),
+        ("csv", "folder.csv"),
+        ("html", "folder.html"),
+        ("csv", ""),
+        ("csv", "locked/a.csv"),
+        ("html", "locked/a.html"),
+    ],
+)
+def test_places_that_cannot_be_written_are_refused_first(run, photos, tmp_path, monkeypatch, name, value):
+    for folder in ("folder.csv", "folder.html", "locked"):
+        (tmp_path / folder).mkdir()
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path).is_dir() and Path(path).name != "locked")  # root may all
+    with pytest.raises(ParameterError, match="expected a file .* in a writable folder"):
+        predict_photos([str(photos)], "not loaded", **{name: tmp_path / value})
+    assert not any(path.is_file() for path in tmp_path.rglob("*"))
 
 
 def test_a_bad_query_is_one_line(run, photos, capfd):

@@ -6,47 +6,38 @@ Files are compared by digest, images by perceptual hash: 64 bits of coarse struc
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import imagehash
 import numpy as np
 import pandas as pd
 from filelock import FileLock
 from PIL import Image
-from scipy.sparse import coo_array
+from scipy.sparse import csr_array
 from scipy.sparse.csgraph import connected_components
 
 from facekit.data.images import DECODER_VERSION, LARGE, decode_image, read_bytes, read_states, resize_image
 from facekit.errors import DataError
-from facekit.paths import build_key, cache_folder, write_text
+from facekit.paths import build_key, cache_folder, read_cached, write_text
 from facekit.progress import track
 
 NEAR = 2  # differing bits of 64 up to which two images count as the same scene
 NAMED = 20  # audit_splits names so many of each kind; the counts are of all
 SPLITS = ("train", "validation", "test")
-# Elements of one block of the distance matrix: 16 MB of exclusive-ors, where all of 26,542 x 26,542 would be 5.6 GB.
-_BLOCK = 2_000_000
 
 
 def hash_images(root: str | os.PathLike, paths: Sequence[str]) -> pd.DataFrame:
     """Read every image once and note its digest and its perceptual hash; what was noted before is not read again.
 
-    Args:
-        root: the folder that `paths`, n of them, are relative to.
-
-    Returns:
-        n rows in the order of `paths`: path, digest (sha256 of the file, 64 hex digits) and phash (uint64).
-
-    Raises:
-        ImageError: the first file that is no image, or is broken.
+    Returns a row for each of `paths`, which are relative to `root`: path, digest (sha256 of the file, 64 hex digits) and phash
+    (uint64). ImageError: the first file that is no image, or is broken.
     """
     root, states = Path(root), {path: state for path, *state in read_states(root, paths)}
     file = cache_folder("hashes") / f"{DECODER_VERSION}-{build_key(root=str(root.resolve()))}.json"
     with FileLock(file.with_suffix(".lock")):
-        known = json.loads(file.read_text()) if file.exists() else {}
+        known = read_cached(file, _read_hashes) or {}
         missing = [path for path, state in states.items() if path not in known or known[path][:2] != state]
         if missing:
             with ThreadPoolExecutor(2) as pool:
@@ -62,41 +53,29 @@ def find_groups(hashes: pd.DataFrame, distance: int = NEAR) -> np.ndarray:
 
     Images whose hashes differ in at most `distance` bits, 0 to 64, are neighbours, and neighbours of neighbours are in one
     group; so a wide distance chains a whole dataset together.
-
-    >>> find_groups(pd.DataFrame({"phash": np.array([0, 7, 0, 8 + 7], np.uint64)})).tolist()
-    [0, 1, 0, 1]
     """
     # Distinct hashes are enough; a thousand black images are then one point.
     distinct, member = np.unique(hashes["phash"].to_numpy(np.uint64), return_inverse=True)
-    near = [np.stack(np.nonzero(block <= distance)) + [[start], [0]] for start, block in _measure(distinct, distinct)]
-    first, second = np.concatenate(near, axis=1) if near else np.empty((2, 0), int)
-    graph = coo_array((np.ones(len(first), bool), (first, second)), shape=(len(distinct),) * 2)
+    # One row of the distance matrix at a time: that of 26,542 images would take 5.6 GB.
+    near = [np.flatnonzero(np.bitwise_count(distinct ^ phash) <= distance) for phash in distinct]
+    second = np.concatenate([*near, np.empty(0, int)])
+    graph = csr_array((np.ones(len(second), bool), second, np.cumsum([0, *map(len, near)])), shape=(len(distinct),) * 2)
     return pd.factorize(connected_components(graph, directed=False)[1][member])[0].astype(np.int64)
 
 
 def find_nearest(phash_a: Sequence[int], phash_b: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
-    """Find for each image of b, uint64 (n,), the image of a, at least one, that looks most like it.
-
-    Returns:
-        distance: int (n,), differing bits, 0 to 64; index: int (n,), the first such row of a.
-
-    >>> [each.tolist() for each in find_nearest([0, 15], [1, 7])]
-    [[1, 1], [0, 1]]
-    """
-    phash_a, phash_b = np.asarray(phash_a, np.uint64), np.asarray(phash_b, np.uint64)
-    distance, index = np.empty(len(phash_b), int), np.empty(len(phash_b), int)
-    for start, block in _measure(phash_b, phash_a):
-        rows = slice(start, start + len(block))
-        distance[rows], index[rows] = block.min(axis=1), block.argmin(axis=1)
-    return distance, index
+    """Find for each image of b, uint64 (n,), the first of a most like it: differing bits, 0 to 64, and row, int (n,)."""
+    phash_a = np.asarray(phash_a, np.uint64)
+    rows = (np.bitwise_count(phash_a ^ phash) for phash in np.asarray(phash_b, np.uint64))
+    return tuple(np.array([(row.min(), row.argmin()) for row in rows], int).reshape(-1, 2).T)
 
 
-def audit_splits(table: pd.DataFrame, hashes: pd.DataFrame, target: str) -> dict[str, Any]:
+def audit_splits(table: pd.DataFrame, hashes: pd.DataFrame, target: str) -> dict:
     """Count and name the images, people and labels of a split that are not what a fair test needs.
 
     Args:
-        table: columns path, split and group, and the target's; rows whose split is empty are in no split.
-        hashes: what `hash_images` returns, for all paths of the table or more.
+        table: columns path, split (one of SPLITS, or empty for none; else DataError), group, and the target's.
+        hashes: what `hash_images` returns, for all paths of the table or more (else DataError).
         target: the column whose values must agree within equal files.
 
     Returns:
@@ -105,9 +84,6 @@ def audit_splits(table: pd.DataFrame, hashes: pd.DataFrame, target: str) -> dict
         splits or more); cross_split_near_duplicates (images of a later split with one of an earlier split within NEAR bits,
         equal ones included); cross_split_identities (values of `group` in two splits or more); named (for each kind the first
         NAMED, as lists of paths; for identities, the values of `group`).
-
-    Raises:
-        DataError: a path of the table has no hash, or a split has another name.
     """
     table = _join(table, hashes)
     equal = table[table.digest.duplicated(keep=False)].groupby("digest", sort=False)
@@ -142,20 +118,17 @@ def _hash(path: Path) -> list:
     return [hashlib.sha256(content).hexdigest(), int(np.packbits(bits).view(">u8")[0])]
 
 
-def _measure(rows: np.ndarray, columns: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
-    """Yield (first row, distances uint8 (rows of the block, columns)) so that memory stays flat."""
-    step = max(1, _BLOCK // max(1, len(columns)))
-    for start in range(0, len(rows), step):
-        yield start, np.bitwise_count(rows[start : start + step, None] ^ columns[None])
+def _read_hashes(file: Path) -> dict[str, list]:
+    """Return path -> size in bytes, time of change, digest and phash."""
+    rows = json.loads(file.read_text()).items()
+    return {path: [size, changed, str(digest), int(phash)] for path, (size, changed, digest, phash) in rows}
 
 
 def _join(table: pd.DataFrame, hashes: pd.DataFrame) -> pd.DataFrame:
-    other = sorted(set(table["split"]) - {"", *SPLITS})
-    if other:
+    if other := sorted(set(table["split"]) - {"", *SPLITS}):
         raise DataError(f"split {other[0]!r}", expected=f"one of {', '.join(SPLITS)}, or empty")
     table = table.merge(hashes[["path", "digest", "phash"]].drop_duplicates("path"), on="path", how="left")
-    missing = table.loc[table["digest"].isna(), "path"]
-    if len(missing):
+    if len(missing := table.loc[table["digest"].isna(), "path"]):
         received = f"{len(missing)} paths of the table have no hash, the first is {missing.iloc[0]}"
         raise DataError(received, hint="hash all of them")
     return table
@@ -165,10 +138,9 @@ def _name_near(table: pd.DataFrame) -> list[list[str]]:
     """Return [image of a later split, its nearest of an earlier split] for all within NEAR."""
     found = []
     for position, later in enumerate(SPLITS):
-        before = table[table.split.isin(SPLITS[:position])]
-        after = table[table.split == later]
-        if len(before) and len(after):
+        before, after = table[table.split.isin(SPLITS[:position])], table[table.split == later]
+        if len(before):
             distance, index = find_nearest(before.phash, after.phash)
-            pairs = zip(after.path, before.path.iloc[index], distance, strict=True)
-            found += [[path, nearest] for path, nearest, away in pairs if away <= NEAR]
+            near = distance <= NEAR
+            found += [list(pair) for pair in zip(after.path[near], before.path.iloc[index[near]], strict=True)]
     return found

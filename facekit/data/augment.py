@@ -5,7 +5,6 @@ Keras' class draws from numpy's global state, so that two workers give other ima
 
 import threading
 from dataclasses import dataclass
-from typing import Any
 
 import cv2
 import numpy as np
@@ -19,11 +18,7 @@ _DRAWS = threading.local()
 
 
 def draw_seed(seed: int, epoch: int, row: int, copy: int = 0) -> int:
-    """Make the seed of one image's augmentation from what it is (all numbers from 0), not from when it is drawn.
-
-    >>> draw_seed(0, 0, 0), draw_seed(0, 0, 1), draw_seed(0, 0, 0, copy=1)
-    (2968811710, 3831201730, 3317235285)
-    """
+    """Make the seed of one image's augmentation from what it is (all numbers from 0), not from when it is drawn."""
     return int(np.random.SeedSequence((seed, epoch, row, copy)).generate_state(1)[0])
 
 
@@ -34,7 +29,7 @@ class ImageDataGenerator:
     The same draws for the same seed, and the same images where they are square, up to one grey level. Keras swaps height and
     width in the centre that it turns, shears and zooms about, so that another image also moves; here it is the image's middle.
     Keras' height_shift_range moves images sideways and width_shift_range up and down: this is kept, since published values
-    depend on it; but a fraction is one of the side along which the image moves.
+    depend on it; but a fraction is one of the side along which the image moves. A wrong argument is a ParameterError.
 
     Args:
         rotation_range: degrees; drawn from -rotation_range to rotation_range.
@@ -45,9 +40,6 @@ class ImageDataGenerator:
         zoom_range: (low, high), or a number z for (1 - z, 1 + z); below 1 enlarges.
         fill_mode: nearest, or constant: black, for points outside the image.
         horizontal_flip: flip half of the images.
-
-    Raises:
-        ParameterError: an argument has a wrong value.
     """
 
     rotation_range: float = 0
@@ -72,37 +64,31 @@ class ImageDataGenerator:
             if not isinstance(getattr(self, name), int | float):
                 raise ParameterError(f"{name}={getattr(self, name)!r}", expected="a number")
 
-    def get_random_transform(self, img_shape: tuple[int, ...], seed: int | None = None) -> dict[str, Any]:
+    def get_random_transform(self, img_shape: tuple[int, ...], seed: int | None = None) -> dict:
         """Draw the arguments of `apply_transform` for an image of this shape; a seed of None gives fresh entropy."""
         if not hasattr(_DRAWS, "generator"):
             _DRAWS.generator = np.random.RandomState()  # which stands behind np.random.seed
         draws = _DRAWS.generator
         draws.seed(seed)
-
-        def draw(limit: float) -> float:
-            return draws.uniform(-limit, limit) if limit else 0
-
         height, width = img_shape[:2]
-        drawn = {"theta": draw(self.rotation_range)}  # the order of the draws is Keras', flips included
-        drawn["tx"] = draw(self.height_shift_range) * (width if self.height_shift_range < 1 else 1)
-        drawn["ty"] = draw(self.width_shift_range) * (height if self.width_shift_range < 1 else 1)
-        drawn["shear"] = draw(self.shear_range)
-        drawn["zx"], drawn["zy"] = (1, 1) if tuple(self.zoom_range) == (1, 1) else draws.uniform(*self.zoom_range, 2)
-        drawn["flip_horizontal"] = (draws.random_sample() < 0.5) * self.horizontal_flip
+        # The order of the draws is Keras', flips included.
+        limits = self.rotation_range, self.height_shift_range, self.width_shift_range, self.shear_range
+        theta, tx, ty, shear = (draws.uniform(-limit, limit) if limit else 0 for limit in limits)
+        tx *= width if self.height_shift_range < 1 else 1
+        ty *= height if self.width_shift_range < 1 else 1
+        zx, zy = (1, 1) if tuple(self.zoom_range) == (1, 1) else draws.uniform(*self.zoom_range, 2)
+        flip = (draws.random_sample() < 0.5) * self.horizontal_flip
         draws.random_sample()  # Keras' vertical flip
-        drawn["brightness"] = None if self.brightness_range is None else draws.uniform(*self.brightness_range)
-        return drawn
+        brightness = None if self.brightness_range is None else draws.uniform(*self.brightness_range)
+        return dict(theta=theta, tx=tx, ty=ty, shear=shear, zx=zx, zy=zy, flip_horizontal=flip, brightness=brightness)
 
     def apply_transform(
         self, x: np.ndarray, *, theta=0.0, tx=0.0, ty=0.0, shear=0.0, zx=1.0, zy=1.0, flip_horizontal=False, brightness=None
     ) -> np.ndarray:
         """Transform an image (height, width, 3), uint8 or float32 in 0..255; the type is kept, but brightness gives float32.
 
-        Args:
-            theta, shear: degrees.
-            tx, ty: pixels along the width and the height.
-            zx, zy: factors; below 1 enlarges.
-            brightness: factor, or None.
+        Theta and shear are degrees, tx and ty pixels along the width and the height; zx and zy are factors (below 1 enlarges),
+        as is brightness.
         """
         if x.ndim != 3 or x.shape[2] != 3:
             raise ParameterError(f"an image of shape {x.shape}", expected="(height, width, 3); give one image at a time")

@@ -11,12 +11,8 @@ from facekit.errors import DataError
 def compute_label_weights(y_true: np.ndarray) -> list[list[float]]:
     """Weigh, label by label, absence and presence so that both count the same in the loss. For losses.LabelCrossentropy.
 
-    Args:
-        y_true: the training rows' labels, 0 or 1, below 0 where unknown; shape (n, labels).
-
-    Returns:
-        Two rows (absent, present) of one weight per label: n / (2 x count), whose mean over the known rows is 1; 1 where a
-        label has only one value.
+    Of training labels (n, labels), 0 or 1, below 0 where unknown, it makes two rows (absent, present) of one weight per label:
+    n / (2 x count), whose mean over the known rows is 1; 1 where a label has only one value.
 
     >>> compute_label_weights(np.array([[0, 1], [0, 1], [0, 1], [1, 1], [-1, 1]]))
     [[0.6666666666666666, 1.0], [2.0, 1.0]]
@@ -30,13 +26,7 @@ def oversample(table: pd.DataFrame, target: str, classes: Sequence[str], minimum
     """Bring each of `classes` to at least `minimum` training rows by copies at the table's end; augmentation makes them differ.
 
     No row is copied a second time before every row of its class was copied once. With a minimum of 0 nothing is copied.
-
-    Raises:
-        DataError: a class has no training row to copy.
-
-    >>> table = pd.DataFrame({"split": ["train"] * 4 + ["test"], "label": ["a", "a", "a", "b", "b"]})
-    >>> oversample(table, "label", ("a", "b"), 3, seed=0)["label"].tolist()
-    ['a', 'a', 'a', 'b', 'b', 'b', 'b']
+    DataError: a class has no training row to copy.
     """
     parts = [table]
     for position, name in enumerate(classes):

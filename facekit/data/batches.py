@@ -32,6 +32,7 @@ class Batches(keras.utils.PyDataset):
 
     With a seed every epoch shows the rows in another order, each augmented anew; without one they keep their order and are
     never augmented, as needed for validation and test. `epoch` (from 0) is moved on by Keras itself, and set by training.fit.
+    DataError: lengths that differ, or an augmentation without a seed.
 
     Args:
         inputs: uint8 images (n, height, width, 3) or features (n, width), or a dict of such arrays by input name.
@@ -41,9 +42,6 @@ class Batches(keras.utils.PyDataset):
         augment: an ImageDataGenerator that changes each image; needs a seed.
         seed: of the order and the augmentation.
         sample_weights: what each of the n rows counts, shape (n,), or a dict of them by output name.
-
-    Raises:
-        DataError: lengths that differ, or an augmentation without a seed.
     """
 
     def __init__(self, inputs, targets=None, rows=None, *, batch_size=32, augment=None, seed=None, sample_weights=None):
@@ -61,19 +59,17 @@ class Batches(keras.utils.PyDataset):
         self._copies = pd.Series(self.rows).groupby(self.rows).cumcount().to_numpy()
 
     def __len__(self) -> int:
-        """Return the number of batches in an epoch."""
         return -(-len(self.rows) // self.batch_size)
 
     def __getitem__(self, index: int) -> tuple:
         """Return inputs, targets and weights of a batch, all float32; those that were not given are left out."""
         epoch = self.epoch
         positions = self.draw_order(epoch)[index * self.batch_size : (index + 1) * self.batch_size]
-        rows = self.rows[positions]
         given = [values for values in (self.inputs, self.targets, self.sample_weights) if values is not None]
-        x, *rest = keras.tree.map_structure(lambda array: np.asarray(array[rows], np.float32), given)
+        x, *rest = keras.tree.map_structure(lambda array: np.asarray(array[self.rows[positions]], np.float32), given)
         for images in keras.tree.flatten(x) if self.augment is not None else ():
             for place, position in enumerate(positions if images.ndim == 4 else ()):
-                key = draw_seed(self.seed, epoch, int(rows[place]), int(self._copies[position]))
+                key = draw_seed(self.seed, epoch, int(self.rows[position]), int(self._copies[position]))
                 images[place] = self.augment.random_transform(images[place], seed=key)
         return (x, *rest)
 
@@ -83,7 +79,6 @@ class Batches(keras.utils.PyDataset):
         return order if self.seed is None else np.random.default_rng((self.seed, epoch, _ORDER)).permutation(order)
 
     def on_epoch_end(self) -> None:
-        """Move on to the next epoch; Keras calls this when all of its batches have been fetched."""
         self.epoch += 1
 
     def fingerprint(self) -> str:

@@ -10,7 +10,6 @@ import stat
 import tarfile
 import zipfile
 from collections.abc import Iterable, Iterator
-from contextlib import closing
 from pathlib import Path, PurePosixPath
 from urllib.parse import urljoin
 
@@ -22,51 +21,39 @@ from facekit.data.manifests import DatasetManifest, FixedFile, Manifest, read_ma
 from facekit.data.tables import read_dataset
 from facekit.errors import DataError, ParameterError
 from facekit.paths import build_key, cache_folder, resolve
-from facekit.progress import Progress
+from facekit.progress import track
 
 
 def describe_steps(manifest: Manifest, target: Path) -> str:
-    """Return what the user does by hand to get a dataset that is behind a page.
-
-    >>> describe_steps(read_manifest("celeba"), Path("data/celeba")).splitlines()[0]
-    'CelebA, Large-scale CelebFaces Attributes (aligned and cropped) cannot be downloaded by a program. By hand:'
-    """
-    steps = enumerate(manifest.source.steps, start=1)
-    lines = [f"  {number}. {step.replace('{target}', str(target))}" for number, step in steps]
-    return "\n".join([f"{manifest.title} cannot be downloaded by a program. By hand:", *lines, f"Terms: {manifest.terms}"])
+    """Return what the user does by hand to get a dataset that is behind a page."""
+    steps = [f"  {n}. {step.replace('{target}', str(target))}" for n, step in enumerate(manifest.source.steps, start=1)]
+    return "\n".join([f"{manifest.title} cannot be downloaded by a program. By hand:", *steps, f"Terms: {manifest.terms}"])
 
 
 def fetch(name: str, target: Path, *, only: Iterable[str] = ()) -> list[Path]:
     """Download what a manifest names into `target`, and return that folder in a list, or the paths of single files.
 
-    Args:
-        target: for a dataset it must be new or empty. Weights that are there and right are not downloaded.
-        only: for weights, the file names wanted; default all.
-
-    Raises:
-        DataError: no connection, a wrong hash, an unsafe archive, another dataset than published, or a page to sign up on.
+    For a dataset the folder must be new or empty. Of weights `only` names the files wanted, all by default; those that are
+    there and right are not downloaded. DataError: no connection, a wrong hash, an unsafe archive, another dataset than
+    published, or a page to sign up on.
     """
     manifest, target = read_manifest(name), resolve(target)
     if manifest.source.kind == "page":
-        raise DataError(
-            f"{name} is given out on {manifest.source.url} only", hint=f"`facekit data fetch {name}` prints the steps"
-        )
+        received = f"{name} is given out on {manifest.source.url} only"
+        raise DataError(received, hint=f"`facekit data fetch {name}` prints the steps")
     known = {file.path: file for file in manifest.files if file.url}
     if unknown := set(only) - set(known):
         raise ParameterError(f"{name} has no file {', '.join(sorted(unknown))}", expected="one of " + ", ".join(known))
     scratch = target.parent / f".{target.name}.part"
-    try:
-        with FileLock(cache_folder("downloads") / f"{build_key(target=str(target))}.lock"):
-            shutil.rmtree(scratch, ignore_errors=True)  # what a killed download left
-            scratch.mkdir(parents=True)
-            try:
-                if manifest.source.kind == "archive":
-                    return [_fetch_dataset(manifest, target, scratch)]
-                return [_fetch_file(known[path], target, scratch) for path in (tuple(only) or known)]
-            finally:
-                shutil.rmtree(scratch, ignore_errors=True)
-    except OSError as error:
-        raise DataError(f"{target}: {error}", hint="name another folder with --root, or make room") from error
+    with FileLock(cache_folder("downloads") / f"{build_key(target=str(target))}.lock"):
+        shutil.rmtree(scratch, ignore_errors=True)  # what a killed download left
+        scratch.mkdir(parents=True)
+        try:
+            if manifest.source.kind == "archive":
+                return [_fetch_dataset(manifest, target, scratch)]
+            return [_fetch_file(known[path], target, scratch) for path in (tuple(only) or known)]
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
 
 
 def check_file(path: Path, file: FixedFile) -> None:
@@ -137,10 +124,10 @@ def _retrieve(url: str, known_hash: str | None, folder: Path, limit: int) -> Pat
     def download(url: str, path: str, _pooch) -> None:
         # Encodings are refused, so that the bytes received are the bytes written.
         options = {"headers": {"Accept-Encoding": "identity"}, "hooks": {"response": _refuse_downgrade}}
-        with closing(requests.get(url, stream=True, timeout=30, **options)) as response, open(path, "wb") as file:
+        with requests.get(url, stream=True, timeout=30, **options) as response, open(path, "wb") as file:
             response.raise_for_status()
             length = response.headers.get("content-length", "")
-            with Progress(f"downloading {url.rpartition('/')[2]}", int(length) if length.isdigit() else None, "B") as bar:
+            with track(None, f"downloading {url.rpartition('/')[2]}", int(length) if length.isdigit() else None, "B") as bar:
                 for chunk in response.iter_content(1 << 16):
                     bar.update(file.write(chunk))
                     if file.tell() > limit:
@@ -170,9 +157,7 @@ def _list_members(archive: Path) -> Iterator[tuple[str, int, bool]]:
                 kind = stat.S_IFMT(entry.external_attr >> 16)
                 yield entry.orig_filename, entry.file_size, kind in (0, stat.S_IFREG, stat.S_IFDIR)
     else:
-        with archive.open("rb") as file:
-            opener = _Headers if file.read(2) == b"\x1f\x8b" else open
-        with opener(archive, "rb") as stream, tarfile.open(fileobj=stream, mode="r:") as opened:
+        with _Headers(archive, "rb") as stream, tarfile.open(fileobj=stream, mode="r:") as opened:
             for entry in opened:
                 yield entry.name, entry.size, entry.isfile() or entry.isdir()
 

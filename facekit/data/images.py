@@ -1,11 +1,12 @@
 """A file becomes uint8 RGB of the asked size: one way for training and prediction. Pillow decodes, OpenCV resizes."""
 
+import contextlib
+import ctypes
 import hashlib
 import io
 import json
 import math
 import os
-import stat
 import warnings
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,7 +20,7 @@ from PIL import Image, ImageChops, UnidentifiedImageError
 from facekit.data import tables
 from facekit.data.readers.image_files import take_apart, turn_upright
 from facekit.errors import DataError, ImageError, ParameterError
-from facekit.paths import cache_folder, resolve
+from facekit.paths import cache_folder, read_cached, resolve
 from facekit.progress import track
 
 # Only what photos come in: Pillow also knows EPS, which starts Ghostscript, and formats that nobody looks after.
@@ -32,24 +33,21 @@ DECODER_VERSION = 2  # part of a cache's name: raise it when the same file gives
 
 # Pillow warns of large images, which are refused here, and of a TIFF's metadata, which decides about nothing.
 warnings.filterwarnings("ignore", module="PIL")
+# libtiff prints a line of its own for a damaged TIFF; Pillow, which raises an error besides, has no setting for it.
+with contextlib.suppress(AttributeError, OSError):  # where libtiff cannot be reached so, as on Windows, it prints
+    ctypes.CDLL(Image.core.__file__).TIFFSetErrorHandler(None)
 _ONE_LARGE = ThreadPoolExecutor(1)  # a thread of its own, not a lock: each thread keeps some of the memory that it used
 
 
 def read_image(path: str | os.PathLike, size: tuple[int, int] | None = None) -> np.ndarray:
-    """Read a file as uint8 RGB, upright, and of the asked size.
+    """Read a file as uint8 RGB (height, width, 3), 0 to 255, upright, and of the asked size.
 
     Grey, palette and CMYK become RGB; transparent images are laid on white; 16-bit values keep their upper eight bits. Of an
-    animation the first image is taken. Of what a file says about its image the orientation alone is read.
+    animation the first image is taken. Of what a file says about its image the orientation alone is read. `size` is (height,
+    width) in pixels, None for the image's own; its proportions are not kept.
 
     Missing data is noticed. Bytes that were overwritten are noticed in PNG, in JPEG unless they decode to as many bits as
     before, and not in the other formats; verify names JPEGs with a hole of zeros, and images that end in one colour.
-
-    Args:
-        path: a regular file.
-        size: (height, width) in pixels, or None for the image's own; the shape is not kept.
-
-    Returns:
-        uint8 array (height, width, 3), 0 to 255.
 
     Raises:
         ImageError: missing, not a regular file, empty, not an image, broken, truncated or too large; the file is named.
@@ -58,16 +56,15 @@ def read_image(path: str | os.PathLike, size: tuple[int, int] | None = None) -> 
 
 
 def read_bytes(path: str | os.PathLike) -> bytes:
-    """Return what is in a regular file; its kind is asked before it is opened, since a pipe or a device would never end."""
+    """Return what is in a regular file; any other kind is not opened, since a pipe or a device would never end."""
     try:
-        state = os.stat(path)
-        if not stat.S_ISREG(state.st_mode):
+        if (size := os.path.getsize(path)) > MAXIMUM_BYTES:
+            raise ImageError(f"{path} has {size:,} bytes", expected=f"at most {MAXIMUM_BYTES:,}")
+        if not os.path.isfile(path):
             raise ImageError(f"{path} is not a regular file", expected="an image")
-        if state.st_size > MAXIMUM_BYTES:
-            raise ImageError(f"{path} has {state.st_size:,} bytes", expected=f"at most {MAXIMUM_BYTES:,}")
         return Path(path).read_bytes()
-    except OSError as error:
-        raise ImageError(f"{path}: {error.strerror or error}", expected="an image") from error
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        raise ImageError(f"{path}: {getattr(error, 'strerror', None) or error}", expected="an image") from error
 
 
 def decode_image(content: bytes, name: str | os.PathLike, size: tuple[int, int] | None = None) -> np.ndarray:
@@ -78,15 +75,9 @@ def decode_image(content: bytes, name: str | os.PathLike, size: tuple[int, int] 
     try:
         clean, padded, exif = take_apart(content)
         with Image.open(io.BytesIO(clean), formats=FORMATS) as image:
-            pixels = image.width * image.height
-            if pixels > MAXIMUM_PIXELS:
+            if (pixels := image.width * image.height) > MAXIMUM_PIXELS:
                 received = f"{name} announces {image.width} x {image.height} pixels"
                 raise ImageError(received, expected=f"at most {MAXIMUM_PIXELS:,}", hint="make it smaller")
-            tags = image.tag_v2 if image.tile and image.tile[0].codec_name == "libtiff" else {}
-            for places, sizes in ((273, 279), (324, 325)):  # of strips and tiles: libtiff would print that one is cut
-                parts = zip(tags.get(places, ()), tags.get(sizes, ()), strict=False)
-                if any(place + size > len(content) for place, size in parts):
-                    raise ValueError("data is missing in it")
             given = (name, image, padded, exif or image.info.get("exif", b""), size)
             return _ONE_LARGE.submit(_convert, *given).result() if pixels > LARGE else _convert(*given)
     except ImageError:
@@ -94,15 +85,12 @@ def decode_image(content: bytes, name: str | os.PathLike, size: tuple[int, int] 
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:  # Pillow's own limit, a little above
         raise ImageError(f"{name}: {error}", expected=f"at most {MAXIMUM_PIXELS:,} pixels", hint="make it smaller") from error
     except Exception as error:  # on broken files Pillow raises OSError, SyntaxError, struct.error and more
-        start = content[:64].ljust(64, b"\0")
-        known = any(Image.OPEN[kind][1](start) for kind in FORMATS) and b"heic" not in start  # which is in AVIF's container
-        unidentified = isinstance(error, UnidentifiedImageError)
-        if unidentified and not known:
-            received = f"{name} is no image that can be read: it starts with {content[:16]!r}"
-            raise ImageError(received, expected=f"one of {', '.join(FORMATS)}", hint="save it as JPEG") from error
-        reason = "its header is damaged" if unidentified else error
-        received = f"{name} is broken or truncated ({len(content):,} bytes, starts with {content[:16]!r}): {reason}"
-        raise ImageError(received, hint="fetch the file again") from error
+        start = f"{len(content):,} bytes, starts with {content[:16]!r}"
+        if isinstance(error, UnidentifiedImageError):
+            received = f"{name} is no image that can be read, or its header is damaged ({start})"
+            hint = "save it as JPEG, or fetch the file again"
+            raise ImageError(received, expected=f"one of {', '.join(FORMATS)}", hint=hint) from error
+        raise ImageError(f"{name} is broken or truncated ({start}): {error}", hint="fetch the file again") from error
 
 
 def list_images(folder: str | os.PathLike) -> list[str]:
@@ -114,17 +102,10 @@ def list_images(folder: str | os.PathLike) -> list[str]:
 
 
 def read_own_photos(folder: str, size: tuple[int, int]) -> np.ndarray:
-    """Read the first OWN_PHOTOS of a folder for section 10 of a notebook; one that can't be read is named and left out.
+    """Read the first OWN_PHOTOS of a folder, uint8 (n, height, width, 3); one that can't be read is named and left out.
 
-    Args:
-        folder: relative to the project's root; empty for the synthetic selfies.
-        size: (height, width) in pixels.
-
-    Returns:
-        uint8 array (n, height, width, 3).
-
-    Raises:
-        DataError: no such folder, or no image in it that can be read.
+    The folder is relative to the project's root, empty for the synthetic selfies; `size` is (height, width) in pixels.
+    DataError: no such folder, or no image in it that can be read.
     """
     root = resolve(folder or ".facekit/data/sample/selfie/images")
     if not folder and not root.is_dir():
@@ -144,9 +125,6 @@ def resize_image(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Resize an image to (height, width): the mean over areas where a side shrinks, linear where it grows.
 
     Linear interpolation alone skips pixels when it shrinks an image, areas alone make blocks when it grows.
-
-    >>> resize_image(np.array([[[0] * 3, [100] * 3]], np.uint8), (1, 1)).tolist()
-    [[[50, 50, 50]]]
     """
     height, width = _check_size(size)
     smaller = (min(height, image.shape[0]), min(width, image.shape[1]))
@@ -158,19 +136,11 @@ def resize_image(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def read_images(root: str | os.PathLike, paths: Sequence[str], size: tuple[int, int]) -> np.ndarray:
-    """Read many images into one array, in the order of `paths`.
+    """Read many images into one array, in the order of `paths`: uint8 (n, height, width, 3), read-only.
 
-    They are decoded once, into a file of the cache that is mapped, not loaded; another size or a changed file makes another.
-
-    Args:
-        root: the folder that `paths`, n of them, are relative to.
-        size: (height, width) in pixels.
-
-    Returns:
-        uint8 array (n, height, width, 3), read-only.
-
-    Raises:
-        DataError: a file that `read_image` refuses, or no space is left for the cache.
+    They are decoded once, into a file of the cache that is mapped, not loaded; another size or a changed image makes another,
+    and one that is damaged is made again. The n paths are relative to `root`; `size` is (height, width) in pixels.
+    DataError: a file that `read_image` refuses, or no space is left for the cache.
     """
     root, shape = Path(root), (len(paths), *_check_size(size), 3)
     if not shape[0]:  # an array without elements cannot be mapped
@@ -178,17 +148,20 @@ def read_images(root: str | os.PathLike, paths: Sequence[str], size: tuple[int, 
     parts = [DECODER_VERSION, str(root.resolve()), shape, read_states(root, paths)]
     digest = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
     file = cache_folder("images") / f"{shape[1]}x{shape[2]}-{digest}.npy"
+
+    def open_cache(path: Path) -> np.ndarray:  # ValueError: its length or its header is wrong
+        return np.lib.format.open_memmap(path, mode="r").reshape(shape)
+
     with FileLock(file.with_suffix(".lock")):
-        if not file.exists():
+        if read_cached(file, open_cache) is None:
             unfinished = file.with_suffix(".unfinished")  # one name under the lock: what a killed run left is written over
             try:
                 with unfinished.open("wb") as stream, ThreadPoolExecutor(2) as pool:
                     if hasattr(os, "posix_fallocate"):  # a full disk is told before minutes are spent
                         os.posix_fallocate(stream.fileno(), 0, math.prod(shape))
-                    header = {"descr": "|u1", "fortran_order": False, "shape": shape}
-                    np.lib.format.write_array_header_1_0(stream, header)
-                    images = pool.map(lambda path: read_image(root / path, shape[1:3]), paths)
-                    for image in track(images, "reading images", shape[0]):  # raises what a worker raised
+                    np.lib.format.write_array_header_1_0(stream, {"descr": "|u1", "fortran_order": False, "shape": shape})
+                    decoded = pool.map(lambda path: read_image(root / path, shape[1:3]), paths)
+                    for image in track(decoded, "reading images", shape[0]):  # raises what a worker raised
                         stream.write(image)
                 unfinished.replace(file)
             except OSError as error:
@@ -196,23 +169,21 @@ def read_images(root: str | os.PathLike, paths: Sequence[str], size: tuple[int, 
                 raise DataError(received, hint="free some, or name another folder in FACEKIT_CACHE") from error
             finally:
                 unfinished.unlink(missing_ok=True)
-    return np.load(file, mmap_mode="r")
+    return open_cache(file)
 
 
 def read_states(root: Path, paths: Sequence[str]) -> list[tuple[str, int, int]]:
     """Return path, size in bytes and time of change of each file: where these are equal, so is the image."""
     try:
-        states = [(str(path), os.stat(root / path)) for path in paths]
+        return [(str(path), (state := os.stat(root / path)).st_size, state.st_mtime_ns) for path in paths]
     except OSError as error:
         raise ImageError(f"{error.filename}: {error.strerror}", expected="an image") from error
-    return [(path, state.st_size, state.st_mtime_ns) for path, state in states]
 
 
 def _check_size(size: tuple[int, int]) -> tuple[int, int]:
-    sides = tuple(size) if isinstance(size, list | tuple | np.ndarray) else ()
-    if len(sides) != 2 or any(not isinstance(side, int | np.integer) or side < 1 for side in sides):
+    if np.shape(size) != (2,) or any(not isinstance(side, int | np.integer) or side < 1 for side in size):
         raise ParameterError(f"size {size!r}", expected="(height, width), two whole numbers from 1")
-    return int(sides[0]), int(sides[1])
+    return int(size[0]), int(size[1])
 
 
 def _convert(name, image: Image.Image, padded: bytes, exif: bytes, size: tuple[int, int] | None) -> np.ndarray:
@@ -229,15 +200,13 @@ def _convert(name, image: Image.Image, padded: bytes, exif: bytes, size: tuple[i
         image = image.reduce(factor)
     image = turn_upright(image, exif)
     if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PPM"):
-        upper = (np.asarray(image).astype(np.int32) >> 8).clip(0, 255).astype(np.uint8)
-        pixels = np.repeat(upper[..., None], 3, axis=2)
+        image = Image.fromarray((np.asarray(image).astype(np.int32) >> 8).clip(0, 255).astype(np.uint8))
     elif image.mode in ("I", "F"):
         received = f"{name} holds 32-bit values, whose range is unknown"
         raise ImageError(received, expected="8 or 16 bits", hint="save it as 8-bit PNG or JPEG")
-    else:
-        if image.has_transparency_data:
-            layer = image.convert("RGBA")
-            image = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)
-        pixels = np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
+    elif image.has_transparency_data:
+        layer = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)
+    pixels = np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
     pixels = pixels if size is None else resize_image(pixels, size)
     return pixels if pixels.flags.writeable else pixels.copy()

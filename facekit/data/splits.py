@@ -14,11 +14,7 @@ from facekit.errors import DataError
 
 
 def merge_groups(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Join rows that share a value of either column (n,), such as identity and equal images, into numbered groups (n,).
-
-    >>> merge_groups(np.array([0, 0, 1, 2]), np.array(["a", "b", "b", "c"])).tolist()
-    [0, 0, 0, 1]
-    """
+    """Join rows that share a value of either column (n,), such as identity and equal images, into numbered groups (n,)."""
     (rows, values), (columns, others) = pd.factorize(np.asarray(first)), pd.factorize(np.asarray(second))
     nodes = len(values) + len(others)  # a row of the table is an edge from its first value to its second
     graph = coo_array((np.ones(len(rows), bool), (rows, len(values) + columns)), shape=(nodes, nodes))
@@ -28,13 +24,8 @@ def merge_groups(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 def split_validation(table: pd.DataFrame, target: str, fraction: float, *, seed: int) -> pd.DataFrame:
     """Return the table with a part of its training rows moved to validation, whole groups at a time; other splits stay.
 
-    Args:
-        table: rows with `split`, `group` and the target column.
-        target: the column whose classes keep their proportions.
-        fraction: of the training rows, above 0 and at most 0.5; one part of round(1 / fraction) equal parts.
-
-    Raises:
-        DataError: train has fewer groups than parts, or a class has no row in one of the splits.
+    The part is one of round(1 / fraction) equal ones, `fraction` above 0 and at most 0.5; the classes of `target` keep their
+    proportions. DataError: train has fewer groups than parts, or a class has no row in one of the splits.
     """
     table = table.copy()
     train = np.flatnonzero(table["split"] == "train")
@@ -53,16 +44,12 @@ def split_table(table: pd.DataFrame, target: str, *, validation: float, test: fl
 def split_selfies(
     table: pd.DataFrame, hashes: pd.DataFrame, *, validation: float, test: float, limits: dict[str, int], seed: int
 ) -> pd.DataFrame:
-    """Split selfies whole groups at a time, keep a split that is given, and take at most so many rows of each part.
+    """Split selfies as `split_table` does, or keep a split that is given, and take at most so many rows of each part.
 
     Args:
-        table: of the reader, with `path`, `split`, `group` and `popularity`, each third of which is split alike.
+        table: of the reader, with `split`, `group` and `popularity`, each third of which is split alike.
         hashes: of audit.hash_images, in the order of the table; images within audit.NEAR bits become one group.
-        validation, test: as in `split_table`, where no split is given.
-        limits: split -> rows it has at most, drawn at random; 0 for all of them.
-
-    Returns:
-        A new table in the order of the old, with a new index, and with `split` and `group` set.
+        limits: split -> rows it has at most, drawn at random, in the table's order, with a new index; 0 for all of them.
     """
     table = table.assign(group=merge_groups(table["group"], audit.find_groups(hashes)))
     if (table["split"] == "").any():
@@ -78,8 +65,8 @@ def _pick_part(rows: pd.DataFrame, target: str, fraction: float, seed: int) -> n
     if not 0 < fraction <= 0.5:
         raise DataError(f"a split's fraction of {fraction}", expected="a number above 0 and at most 0.5")
     parts, largest = round(1 / fraction), rows[target].value_counts().max()
-    few = (rows["group"].nunique(), f"groups in {len(rows)} rows"), (largest, f"rows of the largest class of {target}")
-    count, what = min(few)
+    groups = rows["group"].nunique(), f"groups in {len(rows)} rows"
+    count, what = min(groups, (largest, f"rows of the largest class of {target}"))
     if count < parts:
         expected = f"at least {parts}, to split off one part of {parts}"
         raise DataError(f"{count} {what}", expected=expected, hint="use more rows or a larger fraction")

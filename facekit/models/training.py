@@ -20,7 +20,7 @@ import tensorflow as tf
 from facekit.data.batches import Batches, digest
 from facekit.errors import ParameterError, TrainingError
 from facekit.paths import build_key, cache_folder, write_text
-from facekit.progress import Progress, track
+from facekit.progress import track
 
 # TensorFlow counts the traces of all networks of a notebook together, and warns as if one were traced again and again.
 tf.get_logger().addFilter(lambda record: "tf.function retracing" not in record.getMessage())
@@ -127,7 +127,7 @@ def fit(
     fingerprints = {name: each.fingerprint() for name, each in {"train": train, "validation": validation, **watch}.items()}
     key = _compute_key(model, fingerprints, [epochs, checkpoint])
     folder = cache_folder("fits", f"{re.sub('[^A-Za-z0-9]+', '-', name)}-{key}")
-    with Progress(name, epochs * len(train), unit="batch") as progress:
+    with track(None, name, epochs * len(train), unit="batch") as progress:
         keeper = _Keeper(model, folder, train, watch, checkpoint, progress)
         if not keeper.history.exists():
             _run(model, train, validation, epochs, keeper)
@@ -214,7 +214,7 @@ class _Keeper(keras.callbacks.Callback):
     Keras' BackupAndRestore forgets dropout's random state, its ModelCheckpoint what was best before the stop.
     """
 
-    def __init__(self, model, folder: Path, train: Batches, watch: dict, checkpoint: str, progress: Progress):
+    def __init__(self, model, folder: Path, train: Batches, watch: dict, checkpoint: str, progress):
         super().__init__()
         self.set_model(model)
         self.train, self.watch, self.checkpoint, self.progress = train, watch, checkpoint, progress
@@ -263,7 +263,8 @@ class _Keeper(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch, logs=None):
         validation = {name: value for name, value in (self.rows or [{}])[-1].items() if name.startswith("val_")}
-        self.progress.update(1, epoch=self.train.epoch + 1, loss=float(logs["loss"]), **validation)
+        self.progress.set_postfix(epoch=self.train.epoch + 1, loss=float(logs["loss"]), **validation, refresh=False)
+        self.progress.update()
 
     def on_epoch_end(self, epoch, logs=None):
         seconds = time.monotonic() - self.started

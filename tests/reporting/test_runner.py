@@ -212,12 +212,12 @@ def test_a_run_killed_between_the_two_renames_is_put_back(tmp_path):
 
 def test_progress_is_told_by_cell_section_and_what_takes_long(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(runner, "LOG_SECONDS", 0.1)
-    code = "import time\nfrom facekit.progress import Progress\nprogress = Progress('three classes', 8)\n"
-    code += "progress._started -= 180\nprogress.update(3, loss=0.31234)\ntime.sleep(2)"
+    code = "import time\nfrom facekit.progress import track\nprogress = track(None, 'three classes', 8)\n"
+    code += "progress.last_print_t -= 180\nprogress.set_postfix(loss=0.31234)\nprogress.update(3)\ntime.sleep(2)"
     write_notebook(tmp_path, code, "import time\ntime.sleep(1)")
     run_tiny(tmp_path)
     told = capsys.readouterr().err
-    assert "tiny (sample): cell 2 of 3, Section 1: three classes, 3 of 8, loss 0.312, 5 min left\n" in told
+    assert "tiny (sample): cell 2 of 3, Section 1: three classes, 3 of 8, loss=0.312, 05:00 left\n" in told
     assert "cell 3 of 3, Section 2\n" in told  # what the cell before told is over
     assert not list((tmp_path / "reports").rglob(".progress"))
 
@@ -227,7 +227,7 @@ def test_facekits_own_progress_is_shown(tmp_path, monkeypatch, capsys):
     code = "import time\nfrom facekit.progress import track\nfor _ in track(range(5), 'reading images'):\n    time.sleep(0.5)"
     write_notebook(tmp_path, code)
     folder = run_tiny(tmp_path)
-    assert re.search(r"Section 1: reading images, \d of 5, \d s left\n", capsys.readouterr().err)
+    assert re.search(r"Section 1: reading images, \d of 5, 00:0\d left\n", capsys.readouterr().err)
     assert "reading images," not in (folder / "tiny.ipynb").read_text()
 
 

@@ -52,7 +52,7 @@ def _take_png_apart(content: bytes) -> tuple[bytes, bytes, bytes]:
 
 
 def _take_jpeg_apart(content: bytes) -> tuple[bytes, bytes, bytes]:
-    parts, padded, exif, at, padding = [content[:2]], [content[:2]], b"", 2, _PADDING
+    blocks, exif, at, padding = [(content[:2],) * 2], b"", 2, _PADDING  # each as it is, and padded
     while (found := _MARKER.search(content, at)) and (marker := found[1]) != b"\xd9":
         start, end = found.end() - 2, found.end()
         if marker not in b"\x00\x01\xd0\xd1\xd2\xd3\xd4\xd5\xd6\xd7\xd8":  # these have no content
@@ -60,8 +60,7 @@ def _take_jpeg_apart(content: bytes) -> tuple[bytes, bytes, bytes]:
         if marker == b"\xe1" and content[start + 4 : start + 10] == b"Exif\0\0":
             exif = exif or content[start + 10 : end]
         if not (b"\xe1" <= marker <= b"\xed" or marker in b"\xef\xfe"):  # E0 and EE tell how colours are stored
-            parts.append(content[start:end])
-            padded.append(content[start:end])
+            blocks.append((content[start:end],) * 2)
         if marker in b"\xc9\xca\xcb":  # arithmetic coding may leave zeros out
             padding = b""
         if marker == b"\xda":
@@ -70,11 +69,11 @@ def _take_jpeg_apart(content: bytes) -> tuple[bytes, bytes, bytes]:
             numbers = [number[0] & 7 for number in re.findall(rb"\xff([\xd0-\xd7])", scan)]
             if numbers != [n % 8 for n in range(len(numbers))]:
                 raise ValueError("restart markers are missing")
-            parts.append(scan)
-            padded.append(re.sub(rb"(?=\xff[\xd0-\xd7])", padding, scan) + padding)
+            blocks.append((scan, re.sub(rb"(?=\xff[\xd0-\xd7])", padding, scan) + padding))
             end += len(scan)
-        if len(parts) > MAXIMUM_BLOCKS:
+        if len(blocks) > MAXIMUM_BLOCKS:
             raise ValueError(f"more than {MAXIMUM_BLOCKS} blocks")
         at = end
     last = b"\xff\xd9" if found else b""
-    return b"".join([*parts, last]), b"".join([*padded, last]), exif
+    clean, padded = (b"".join([*each, last]) for each in zip(*blocks, strict=True))
+    return clean, padded, exif
