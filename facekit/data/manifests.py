@@ -114,9 +114,7 @@ def list_manifests() -> list[str]:
 def read_manifest(name: str) -> Manifest:
     """Read and check data_manifests/NAME.yaml: a DatasetManifest, or a Manifest for weights.
 
-    Raises:
-        ParameterError: there is no manifest of that name.
-        DataError: the yaml is broken; names the file and the key.
+    ParameterError: there is none of that name. DataError: the yaml is broken; names the file and the key.
 
     >>> read_manifest("facehack").tables["train"].rows
     4831

@@ -19,7 +19,7 @@ def read_tables(root: Path, *, uncertain: str = "no") -> tuple[pd.DataFrame, pd.
     """Read UCF Selfie's table in the file's order, and its excluded rows.
 
     No split is published: `split` is empty and each row a group of its own, unless rows.csv (which `facekit data plant`
-    writes) gives partition and identity.
+    writes) gives partition and identity; a row that does not fit there is excluded. DataError: a table is unreadable.
 
     Args:
         root: the folder with selfie_dataset.txt and images/.
@@ -29,10 +29,6 @@ def read_tables(root: Path, *, uncertain: str = "no") -> tuple[pd.DataFrame, pd.
     Returns:
         `path`, `split`, `group`, `popularity` (as it is), ATTRIBUTES (int8, 1 or 0; with "missing" float, NaN where uncertain),
         and `age`: the one labelled age, or "" where none or several are, so that the row weighs nothing in a softmax over ages.
-
-    Raises:
-        ParameterError: `uncertain` is another word.
-        DataError: a table is missing or unreadable.
 
     Source: Kalayeh et al., How to Take a Good Selfie?, ACM Multimedia 2015.
     """
