@@ -46,10 +46,11 @@ class Dataset:
     def sample(self, rows: int, target: str, *, seed: int) -> pd.DataFrame:
         """Return a part of the table, in its order, with each split and class in the proportion of the whole.
 
+        DataError: a class, also one that the manifest alone names, has no row in one of the splits.
+
         Args:
             rows: how many; 0, or more than there are: all.
-            target: a column of classes, or of numbers, whose thirds are then the classes. DataError: a class, also one that
-                the manifest alone names, has no row in one of the splits.
+            target: a column of classes, or of numbers, whose thirds are then the classes.
         """
         part, classes = self.table.copy(), self.table[target]
         is_number = classes.nunique() > 20 and pd.api.types.is_numeric_dtype(classes)

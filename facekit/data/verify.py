@@ -56,9 +56,11 @@ class Report:
 def verify_dataset(name: str, root: Path, *, workers: int = 2, report: Path | None = None) -> Report:
     """Check a folder against its manifest; whatever can be wrong with it is in the report.
 
+    ParameterError: there is no such dataset, no worker, or the report can't be written.
+
     Args:
         workers: images decoded at the same time, 1 or more.
-        report: where to write the report as JSON; the same as text is beside it as .txt. ParameterError: it can't be written.
+        report: where to write the report as JSON; the same as text is beside it as .txt.
     """
     if workers < 1:
         raise ParameterError(f"workers {workers}", expected="1 or more")

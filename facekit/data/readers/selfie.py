@@ -20,6 +20,7 @@ def read_tables(root: Path, *, uncertain: str = "no") -> tuple[pd.DataFrame, pd.
 
     No split is published: `split` is empty and each row a group of its own, unless rows.csv (which `facekit data plant`
     writes) gives partition and identity; a row that does not fit there is excluded. DataError: a table is unreadable.
+    ParameterError: `uncertain` is another word.
 
     Args:
         root: the folder with selfie_dataset.txt and images/.
