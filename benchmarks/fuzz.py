@@ -124,7 +124,7 @@ class Tables:
         self.cases = []
         for name in [name for name in manifests.list_manifests() if name != "weights"]:
             root = write_sample(name, folder / name, count=40)
-            files = [form.path for table in manifests.read_manifest(name).tables for form in table.forms]
+            files = [form.path for table in manifests.read_manifest(name).tables.values() for form in table.forms]
             self.cases += [(name, root, root / file, (root / file).read_bytes()) for file in files if (root / file).is_file()]
             self.cases.append((name, root, root / "facekit.json", (root / "facekit.json").read_bytes()))
 

@@ -1,5 +1,20 @@
 """Errors that a user can mend, each told in one line: what was received, what was expected, how to mend it."""
 
+import re
+
+
+def show(text: str, longest: int = 600) -> str:
+    r"""Return others' text, such as a file's name or a table's cell, for one printed line.
+
+    What does not print, such as a line end, ESC or bytes of a name that are not UTF-8, is shown escaped. A text of more than
+    `longest` characters loses its middle, since the reason is at its end.
+
+    >>> show("a\x1b[2J\nb"), show("1234567890", longest=4)
+    ('a\\x1b[2J\\nb', '12 ... 90')
+    """
+    shown, half = "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text), longest // 2
+    return shown if len(shown) <= longest else f"{shown[:half]} ... {shown[-half:]}"
+
 
 class FacekitError(Exception):
     """A mistake in the input. The command line prints it and exits with 1; a notebook shows it as its last line.
@@ -15,9 +30,8 @@ class FacekitError(Exception):
 
     def __init__(self, received: str, *, expected: str = "", hint: str = ""):
         parts = [received, f"expected {expected}" if expected else "", hint]
-        text = "; ".join(" ".join(part.split()) for part in parts if part)
-        # A file's name need not be UTF-8: what can't be printed is shown escaped.
-        super().__init__(text.encode("utf-8", "backslashreplace").decode())
+        # Libraries indent what they say in several lines; any other line end is in a name.
+        super().__init__("; ".join(show(re.sub(r"\s*\n\s+", " ", part.strip(" \n"))) for part in parts if part))
 
     def _render_traceback_(self) -> list[str]:
         """Return what IPython shows in place of a traceback."""

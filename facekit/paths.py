@@ -32,7 +32,7 @@ def read_file(path: str | os.PathLike) -> str:
     """Return a file's text; OSError where it is no regular file, since a pipe or a device would never end."""
     if os.path.lexists(path) and not os.path.isfile(path):
         raise OSError(errno.EINVAL, "not a regular file", str(path))
-    return Path(path).read_text(encoding="utf-8")
+    return Path(path).read_text(encoding="utf-8-sig")  # Windows' editors write a byte order mark
 
 
 def resolve(path: str | os.PathLike) -> Path:

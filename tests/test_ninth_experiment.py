@@ -19,16 +19,14 @@ homepage: https://example.org/lamps
 terms: none
 citation: nobody
 source: {kind: page, url: "https://example.org/lamps", steps: ["Copy the folder to {target}"]}
-layout: lamps.csv and images/
 tables:
-  - name: lamps
+  lamps:
     forms: [{path: lamps.csv, separator: comma, header: names}]
     rows: 40
     key: image
     images: ["images/{image}"]
     columns: {image: {}, state: {values: {"on": bright, "off": dark}}}
-images: {count: 40, size: 8 by 8}
-split_rule: drawn
+images: {count: 40}
 """
 READER = '''
 """Lamps: lamps.csv with a header, images in images/."""

@@ -1,35 +1,23 @@
 """What a dataset is: the models behind data_manifests/*.yaml, which hold each fact about a dataset once."""
 
 import re
-from pathlib import PurePosixPath
 from typing import Annotated, Literal
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from facekit.errors import DataError, ParameterError
 from facekit.paths import project_root
 
 # A download must not be readable or changeable on its way; the loopback address is there for tests.
-DOWNLOAD_URL = r"^(https://[A-Za-z0-9.-]+(:[0-9]{1,5})?|http://127\.0\.0\.1(:[0-9]{1,5})?)(/[^\s\\]*)?$"
-
-
-def _check_inner_path(path: str) -> str:
-    if PurePosixPath(path).is_absolute() or ".." in path.split("/") or set(path) & set("\\:\0"):
-        raise ValueError("leads out of the folder")
-    return path
-
-
-Url = Annotated[str, Field(pattern=DOWNLOAD_URL)]
+Url = Annotated[str, Field(pattern=r"^(https://[A-Za-z0-9.-]+|http://127\.0\.0\.1)(:[0-9]{1,5})?(/[^\s\\]*)?$")]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-InnerPath = Annotated[str, AfterValidator(_check_inner_path)]
+InnerPath = Annotated[str, Field(pattern=r"^([^./\\:\x00][^/\\:\x00]*/?)*$")]  # no part begins with a dot: none leads outside
 Count = Annotated[int, Field(ge=0)]
 
 
-class StrictModel(BaseModel):
+class StrictModel(BaseModel, extra="forbid", strict=True, frozen=True):
     """A part of a manifest: unknown keys and wrong types are mistakes."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
 class Source(StrictModel):
@@ -53,7 +41,6 @@ class FixedFile(StrictModel):
     bytes: Count | None = None
     url: Url | None = None
     network: str = ""  # weights: the row of the backbone table
-    note: str = ""
 
     @property
     def known_hash(self) -> str | None:
@@ -82,7 +69,6 @@ class Form(StrictModel):
 class Table(StrictModel):
     """A table of the dataset; the first of its forms that is there is read."""
 
-    name: str
     forms: tuple[Form, ...] = Field(min_length=1, strict=False)
     rows: Count
     key: str
@@ -95,9 +81,7 @@ class Images(StrictModel):
     """The dataset's images as published."""
 
     count: Count
-    size: str  # in words, such as "178 wide, 218 high"
     subset_allowed: bool = False  # rows without an image are left out without a word
-    digest: Sha256 | None = None  # sha256 over the lines "<sha256>  <file name>" of all images, sorted by name
 
 
 class Manifest(StrictModel):
@@ -110,43 +94,29 @@ class Manifest(StrictModel):
     terms: str
     citation: str
     source: Source
-    layout: str
     files: tuple[FixedFile, ...] = Field(default=(), strict=False)
 
 
 class DatasetManifest(Manifest):
-    """A dataset: tables, images, encodings, published counts and the rule of its split."""
+    """A dataset: tables, images, encodings and published counts."""
 
     kind: Literal["dataset"]
-    tables: tuple[Table, ...] = Field(min_length=1, strict=False)
+    tables: dict[str, Table] = Field(min_length=1)
     images: Images
-    split_rule: str
-
-    def table(self, name: str) -> Table:
-        """Return the table of that name."""
-        return next(table for table in self.tables if table.name == name)
+    splits: tuple[Literal["train", "validation", "test"], ...] = Field(default=(), strict=False)  # as published
 
 
 def list_manifests() -> list[str]:
-    """Return the names of all manifests, sorted.
-
-    >>> list_manifests()
-    ['celeba', 'facehack', 'indian_actors', 'selfie', 'weights']
-    """
-    names = sorted(path.stem for path in (project_root() / "data_manifests").glob("*.yaml"))
-    if not names:
-        raise DataError(f"{project_root()} has no data_manifests", hint="run facekit from a checkout: pip install -e .")
-    return names
+    """Return the names of all manifests, sorted."""
+    return sorted(path.stem for path in (project_root() / "data_manifests").glob("*.yaml"))
 
 
 def read_manifest(name: str) -> Manifest:
     """Read and check data_manifests/NAME.yaml: a DatasetManifest, or a Manifest for weights.
 
-    Raises:
-        ParameterError: there is no manifest of that name.
-        DataError: the yaml is broken; names the file and the key.
+    ParameterError: there is none of that name. DataError: the yaml is broken; names the file and the key.
 
-    >>> read_manifest("facehack").table("train").rows
+    >>> read_manifest("facehack").tables["train"].rows
     4831
     """
     if name not in list_manifests():
@@ -154,13 +124,12 @@ def read_manifest(name: str) -> Manifest:
     path = project_root() / "data_manifests" / f"{name}.yaml"
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))  # yaml's C loader crashes on deep nesting
-    except (yaml.YAMLError, OSError, ValueError, RecursionError) as error:
-        raise DataError(f"{path.name}: no readable yaml ({error})") from error
-    if isinstance(content, dict):  # what starts with _ is there to be referred to
-        content = {key: value for key, value in content.items() if not str(key).startswith("_")}
-    try:
+        if isinstance(content, dict):  # what starts with _ is there to be referred to
+            content = {key: value for key, value in content.items() if not str(key).startswith("_")}
         return (Manifest if name == "weights" else DatasetManifest).model_validate(content)
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(map(str, first["loc"])) or "(top level)"
-        raise DataError(f"{path.name}: {key}: {first['msg']}, received {repr(first['input'])[:80]}") from error
+        raise DataError(f"{path.name}: {key}: {first['msg']}, received {first['input']!r:.80}") from error
+    except (yaml.YAMLError, OSError, ValueError, RecursionError) as error:
+        raise DataError(f"{path.name}: no readable yaml ({error})") from error

@@ -6,9 +6,16 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from facekit.errors import DataError
+from facekit.errors import DataError, ParameterError
 
 MARKER = "facekit.json"  # says in each folder what it is
+LARGEST_SEED = 2**32 - 1  # of numpy.random.seed, and so of Keras
+
+
+def check_range(what: str, value: float, lowest: float, highest: float) -> None:
+    """Raise ParameterError unless a number is in a range, both ends included; NaN is in none."""
+    if not lowest <= value <= highest:
+        raise ParameterError(f"{what} {value}", expected=f"{lowest:,} to {highest:,}")
 
 
 def write_folder(target: Path, write: Callable[[Path], None], is_whole: Callable[[Path], bool]) -> bool:

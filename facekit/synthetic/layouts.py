@@ -22,11 +22,11 @@ import numpy as np
 
 from facekit.data.readers.celeba import ATTRIBUTES
 from facekit.errors import DataError, ParameterError
-from facekit.paths import cache_folder, expand
+from facekit.paths import cache_folder, expand, read_json
 from facekit.progress import track
 from facekit.synthetic import people
 from facekit.synthetic.faces import write_face
-from facekit.synthetic.folders import MARKER, write_folder
+from facekit.synthetic.folders import LARGEST_SEED, MARKER, check_range, write_folder
 from facekit.synthetic.populations import (
     AGE_NOISE_YEARS,
     POPULARITY_BASE,
@@ -64,21 +64,21 @@ def write_sample(name: str, root: str | os.PathLike | None = None, *, count: int
     Args:
         name: one of SAMPLE_COUNTS.
         root: the folder to make; None: `.facekit/data/sample/NAME`, or NAME-SEED for another seed than 0.
-        count: number of images, 40 or more; None: SAMPLE_COUNTS.
-        seed: same seed, same bytes on the same machine.
+        count: number of images, 40 to 1,000,000; None: SAMPLE_COUNTS.
+        seed: 0 to LARGEST_SEED; same seed, same bytes on the same machine.
 
     Returns:
         The folder.
 
     Raises:
-        ParameterError: for an unknown name or a count that is too small.
+        ParameterError: for an unknown name, or a count or seed out of its range.
         DataError: the folder holds something that is not synthetic, or can't be written.
     """
     if name not in _WRITERS:
         raise ParameterError(f"no sample is known for dataset '{name}'", expected=f"one of {', '.join(SAMPLE_COUNTS)}")
     count = SAMPLE_COUNTS[name] if count is None else int(count)
-    if count < _SMALLEST:
-        raise ParameterError(f"count={count} images for the sample of {name}", expected=f"{_SMALLEST} or more")
+    check_range("count", count, _SMALLEST, 1_000_000)
+    check_range("seed", seed, 0, LARGEST_SEED)
     folder = cache_folder("data", "sample") / (name if seed == 0 else f"{name}-{seed}") if root is None else Path(root)
     folder = expand(folder).absolute()
     marker = {"kind": "synthetic", "dataset": name, "seed": int(seed), "count": count, "drawing": digest_drawing()}
@@ -107,8 +107,8 @@ def _is_whole(root: Path, marker: dict) -> bool:
     if not root.exists() or (root.is_dir() and not any(root.iterdir())):
         return False
     try:
-        found = json.loads((root / MARKER).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        found = read_json(root / MARKER)
+    except DataError:
         found = None
     if not isinstance(found, dict) or found.get("kind") != "synthetic":
         raise DataError(

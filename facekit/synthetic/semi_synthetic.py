@@ -18,9 +18,9 @@ import pandas as pd
 from facekit.data.readers.popularity import Truth
 from facekit.data.readers.selfie import ATTRIBUTES
 from facekit.data.tables import read_dataset
-from facekit.errors import DataError, ParameterError
-from facekit.paths import expand
-from facekit.synthetic.folders import MARKER, write_folder
+from facekit.errors import DataError
+from facekit.paths import expand, read_json
+from facekit.synthetic.folders import LARGEST_SEED, MARKER, check_range, write_folder
 
 CEILING = 0.5
 BASE = 4.2
@@ -89,18 +89,18 @@ def plant_popularity(source: str | os.PathLike, target: str | os.PathLike, *, se
     Args:
         source: CelebA's folder, with its images or a part of them and identity_CelebA.txt.
         target: the folder to make; its parent is made as well.
-        seed: of the drawn columns, the noise and the names.
-        ceiling: noise ceiling, above 0 and at most 1: the R2 over all rows of a model that knows the score.
+        seed: of the drawn columns, the noise and the names, 0 to LARGEST_SEED.
+        ceiling: noise ceiling, 0.001 to 1: the R2 over all rows of a model that knows the score.
 
     Returns:
         True; False where the folder was there already, with the same images, seed and formula, and is left as it is.
 
     Raises:
-        ParameterError: a ceiling that is none.
+        ParameterError: a seed or ceiling out of its range.
         DataError: the source is not CelebA, or lacks identities; the target holds something else, or can't be written.
     """
-    if not 0 < ceiling <= 1:
-        raise ParameterError(f"ceiling {ceiling}", expected="above 0 and at most 1")
+    check_range("ceiling", ceiling, 0.001, 1)
+    check_range("seed", seed, 0, LARGEST_SEED)
     source, target = expand(source).absolute(), expand(target).absolute()
     celeba = read_dataset("celeba", source)
     rows = celeba.table.sort_values("path", ignore_index=True)
@@ -165,8 +165,8 @@ def _is_whole(target: Path, marker: dict) -> bool:
     if not target.exists() or (target.is_dir() and not any(target.iterdir())):
         return False
     try:
-        found = json.loads((target / MARKER).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        found = read_json(target / MARKER)
+    except DataError:
         found = None
     if found != marker:
         raise DataError(

@@ -170,11 +170,10 @@ def test_samples_are_below_the_cache_folder(tmp_path, monkeypatch):
 
 def test_real_photographs_are_never_overwritten(tmp_path):
     (tmp_path / "train.csv").write_text("a photograph's row\n")
-    with pytest.raises(DataError, match="is not a folder of synthetic faces"):
-        write_sample("facehack", tmp_path, count=40)
-    (tmp_path / "facekit.json").write_text('{"kind": "photographs"}')
-    with pytest.raises(DataError):
-        write_sample("facehack", tmp_path, count=40)
+    for marker in (None, '{"kind": "photographs"}', "[" * 100_000, "\0"):
+        (tmp_path / "facekit.json").write_text(marker) if marker else None
+        with pytest.raises(DataError, match="is not a folder of synthetic faces"):
+            write_sample("facehack", tmp_path, count=40)
     assert (tmp_path / "train.csv").read_text() == "a photograph's row\n"
 
 
@@ -191,5 +190,9 @@ def test_a_failure_leaves_nothing_behind(tmp_path, monkeypatch):
 def test_wrong_requests_are_told_in_one_line(tmp_path):
     with pytest.raises(ParameterError, match="'selfies'; expected one of facehack, selfie, celeba, indian_actors"):
         write_sample("selfies", tmp_path / "x")
-    with pytest.raises(ParameterError, match="count=3"):
+    with pytest.raises(ParameterError, match="count 3; expected 40 to 1,000,000"):
         write_sample("selfie", tmp_path / "x", count=3)
+    for seed in (-1, 2**32):
+        with pytest.raises(ParameterError, match=f"seed {seed}; expected 0 to 4,294,967,295"):
+            write_sample("selfie", tmp_path / "x", seed=seed)
+    assert not list(tmp_path.iterdir())

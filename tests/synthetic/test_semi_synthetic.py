@@ -128,8 +128,11 @@ def test_a_failure_leaves_nothing_behind(celeba, tmp_path, monkeypatch):
 
 
 def test_wrong_requests_are_named_in_one_line(celeba, tmp_path):
-    with pytest.raises(ParameterError, match="ceiling 0; expected above 0 and at most 1"):
-        plant_popularity(celeba, tmp_path / "x", ceiling=0)
+    for ceiling in (0, 2, -0.5, float("nan"), float("inf"), 1e-320):
+        with pytest.raises(ParameterError, match=f"ceiling {ceiling}; expected 0.001 to 1"):
+            plant_popularity(celeba, tmp_path / "x", ceiling=ceiling)
+    with pytest.raises(ParameterError, match="seed -1; expected 0 to 4,294,967,295"):
+        plant_popularity(celeba, tmp_path / "x", seed=-1)
     with pytest.raises(DataError, match=r"holds no list_attr_celeba\.txt or"):
         plant_popularity(tmp_path, tmp_path / "x")
     root = shutil.copytree(celeba, tmp_path / "celeba")

@@ -4,8 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from facekit.data.manifests import read_manifest
-from facekit.data.tables import divide, exclude_repeated, read_rows
+from facekit.data.tables import read_usable
 
 
 def read_tables(root: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -16,9 +15,5 @@ def read_tables(root: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
 
     Source: github.com/peppermenta/faceHack, folder dataset.
     """
-    manifest = read_manifest("facehack")
-    parts = [read_rows(manifest, table.name, root).assign(split=table.split) for table in manifest.tables]
-    rows = pd.concat(parts, ignore_index=True)
-    exclude_repeated(rows, "id", ["label"])
-    good, excluded = divide(rows)
-    return good[["path", "split"]].assign(group=good.index, label=good["label"]), excluded
+    good, excluded = read_usable("facehack", ("train", "test"), root, ["label"])
+    return good[["path", "split", "group", "label"]], excluded

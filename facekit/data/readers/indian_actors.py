@@ -5,8 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from facekit.data.manifests import read_manifest
-from facekit.data.tables import divide, exclude_repeated, read_rows, refuse_unusable
+from facekit.data.tables import check_usable, read_usable
 from facekit.paths import resolve
 
 
@@ -17,7 +16,7 @@ def read_tables(root: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
 
     Source: Analytics Vidhya, practice problem Age Detection of Indian Actors; Setty et al., Indian Movie Face Database.
     """
-    good, excluded = _read("train", root, ["Class"])
+    good, excluded = read_usable("indian_actors", ["train"], root, ["Class"])
     return good[["path", "split", "group"]].assign(label=good["Class"]), excluded
 
 
@@ -26,18 +25,8 @@ def read_unlabelled(root: str | os.PathLike) -> tuple[pd.DataFrame, pd.DataFrame
 
     Returns:
         `path` (its file name is the ID), `split` (empty) and `group` (one per row, none of the labelled rows' numbers), in
-        test.csv's order; and the excluded rows.
-
-    Raises:
-        DataError: the table is missing or unreadable, or at least half of the rows can't be used.
+        test.csv's order; and the excluded rows. DataError: the table is missing, or at least half of them can't be used.
     """
-    good, excluded = _read("test", resolve(root), [])
-    refuse_unusable("indian_actors", resolve(root), good, excluded)
+    root = resolve(root)
+    good, excluded = check_usable("indian_actors", root, *read_usable("indian_actors", ["test"], root, []))
     return good[["path", "split"]].assign(group=-1 - good["group"]), excluded
-
-
-def _read(name: str, root: Path, targets: list[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
-    rows = read_rows(read_manifest("indian_actors"), name, root).assign(split="")
-    exclude_repeated(rows, "ID", targets)
-    good, excluded = divide(rows)
-    return good.assign(group=good.index), excluded

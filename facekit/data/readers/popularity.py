@@ -1,12 +1,8 @@
-"""How the popularity in a folder of selfies was made, where we made it: `popularity` in its facekit.json.
+"""How the popularity in a folder of selfies was made, where we made it: then its causes and its noise are known."""
 
-There the truth is known: which attributes the score depends on, by how much, and how much of it is noise that no model can
-explain.
-"""
-
-import json
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -17,16 +13,18 @@ from facekit.data.tables import read_marker
 from facekit.errors import DataError
 from facekit.paths import resolve
 
+Attribute = Literal[ATTRIBUTES]
+
 
 @dataclass(frozen=True)
 class Truth:
-    """A score that depends on attributes, plus normal noise."""
+    """A score that depends on attributes, plus normal noise: `popularity` in facekit.json."""
 
     base: float  # the score without any of the attributes
-    weights: dict[str, float]  # attribute -> what it adds
-    interactions: tuple[tuple[str, str, float], ...]  # attribute, attribute, what is added where both are present
+    weights: dict[Attribute, float]  # attribute -> what it adds
+    interactions: tuple[tuple[Attribute, Attribute, float], ...]  # attribute, attribute, what is added where both are present
     noise: float  # standard deviation
-    drawn: tuple[str, ...]  # columns that were drawn independently of everything and add nothing
+    drawn: tuple[Attribute, ...]  # columns that were drawn independently of everything and add nothing
 
     def compute_scores(self, table: pd.DataFrame) -> np.ndarray:
         """Return the noiseless popularity of each row of a selfie table, float (n,); a missing attribute counts as absent."""
@@ -49,23 +47,20 @@ class Truth:
 
     def to_dict(self) -> dict:
         """Return the formula as facekit.json and metrics.json hold it."""
-        return json.loads(json.dumps(asdict(self)))
+        return TypeAdapter(Truth).dump_python(self, mode="json")
 
 
 def read_truth(root: str | os.PathLike) -> Truth | None:
     """Return how the popularity in a folder of selfies was made, or None for the real one, which nobody knows.
 
-    Raises:
-        DataError: facekit.json says that the popularity was made, and not how, or is no readable file.
+    DataError: facekit.json says that the popularity was made, and not how, or can't be read.
     """
-    path, marker = resolve(root) / "facekit.json", read_marker(resolve(root))
+    marker = read_marker(resolve(root))
     if marker["kind"] == "photographs":
         return None
     try:
-        truth = TypeAdapter(Truth).validate_python(marker.get("popularity"))
+        return TypeAdapter(Truth).validate_python(marker.get("popularity"))
     except ValidationError as error:
-        raise DataError(f"{path}: no formula of the popularity in it", hint="make the folder again") from error
-    pairs = (name for pair in truth.interactions for name in pair[:2])
-    if unknown := {*truth.weights, *truth.drawn, *pairs} - set(ATTRIBUTES):
-        raise DataError(f"{path}: {min(unknown)!r} is no attribute", hint="make the folder again")
-    return truth
+        first = error.errors()[0]
+        received = f"{resolve(root) / 'facekit.json'}: {'.'.join(map(str, ('popularity', *first['loc'])))}: {first['msg']}"
+        raise DataError(received, hint="make the folder again") from error

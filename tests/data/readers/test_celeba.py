@@ -29,7 +29,7 @@ def list_excluded(excluded):
 
 
 def test_attributes_are_those_of_the_manifest():
-    assert list(ATTRIBUTES) == list(read_manifest("celeba").table("attributes").columns)[1:]
+    assert list(ATTRIBUTES) == list(read_manifest("celeba").tables["attributes"].columns)[1:]
     assert (len(ATTRIBUTES), ATTRIBUTES[0], ATTRIBUTES[20], ATTRIBUTES[39]) == (40, "5_o_Clock_Shadow", "Male", "Young")
 
 

@@ -96,9 +96,15 @@ def test_kind_is_read_from_the_folder(raw):
     name, root = raw
     (root / "facekit.json").write_text(json.dumps({"kind": "planted"}))
     assert read_dataset(name, root).kind == "planted"
-    for text in ('{"kind": "drawn"}', "[]", "{", "[" * 10_000, '{"kind": null}'):
+    (root / "facekit.json").write_text('{"kind": "synthetic"}', encoding="utf-8-sig")  # with a byte order mark
+    assert read_dataset(name, root).kind == "synthetic"
+    for text in ('{"kind": "drawn"}', "[]", '{"kind": null}', '{"kind": [1]}'):
         (root / "facekit.json").write_text(text)
-        with pytest.raises(DataError, match=r"facekit\.json: kind .*; expected one of photographs, synthetic, planted"):
+        with pytest.raises(DataError, match=r"facekit\.json: kind .*; expected one of photographs, synthetic, planted; make"):
+            read_dataset(name, root)
+    for text in ("{", "[" * 10_000, "", '{"kind": "planted", "kind": "synthetic"}'):
+        (root / "facekit.json").write_text(text)
+        with pytest.raises(DataError, match=r"facekit\.json: .*; expected a JSON file; make the folder again"):
             read_dataset(name, root)
 
 
@@ -127,7 +133,8 @@ def zip_under_the_same_name(root, table, folder):
     content = (root / table).read_bytes()
     with zipfile.ZipFile(root / table, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr(table, content)
-        archive.writestr(f"__MACOSX/._{table}", b"junk")
+        for junk in (f"__MACOSX/._{table}", ".DS_Store", "Thumbs.db"):
+            archive.writestr(junk, b"junk")
 
 
 def gzip_under_the_same_name(root, table, folder):
@@ -243,10 +250,10 @@ def link_to_nowhere(path):
 def test_a_marker_that_is_no_file_is_one_line_and_nothing_hangs(raw, make):
     name, root = raw
     make(root / "facekit.json")
-    with pytest.raises(DataError, match=r"facekit\.json is not a regular file; .*; remove it") as caught:
+    with pytest.raises(DataError, match=r"facekit\.json: not a regular file; .*, remove the file") as caught:
         read_dataset(name, root)
     assert verify_dataset(name, root).problems[0]["reason"] == str(caught.value)
-    with pytest.raises(DataError, match=r"facekit\.json is not a regular file"):
+    with pytest.raises(DataError, match=r"facekit\.json: not a regular file"):
         read_truth(root)
 
 

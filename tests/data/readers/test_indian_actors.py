@@ -45,7 +45,9 @@ def test_labelled_and_unlabelled_rows_share_no_group(actors):
 def test_labelled_rows_are_read_without_the_test_files(actors):
     (actors / "test.csv").unlink()
     assert len(read_dataset("indian_actors", actors).table) == 6
-    with pytest.raises(DataError, match=r"holds no test\.csv or Test/test\.csv; expected the layout of indian_actors"):
+    with pytest.raises(
+        DataError, match=r"holds no test\.csv or Test/test\.csv that is a file; expected the layout of indian_actors"
+    ):
         read_unlabelled(actors)
 
 
