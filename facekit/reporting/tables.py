@@ -11,45 +11,30 @@ from typing import Any
 from facekit.errors import DataError, FacekitError
 from facekit.paths import project_root, write_text
 from facekit.reporting import claims
-from facekit.reporting.claims import Record, read_record
+from facekit.reporting.claims import KINDS, Record, read_record
 from facekit.reporting.parameters import PROFILES
 from facekit.reporting.site import render
 
 BEGIN, END = "<!-- published: begin, written by make table -->", "<!-- published: end -->"
 
 
-def answer(record: Record) -> str:
-    """Return the answer of a run in words, in Markdown: its headline with interval, baseline and published value."""
-    return _render("answer.md.j2", record)
-
-
-def summarise(record: Record) -> str:
-    """Return the box on top of a report in Markdown: question, answer, published / ours / baseline, time."""
-    return _render("box.md.j2", record)
-
-
-def _render(template: str, record: Record) -> str:
-    headline = claims.find_headline(record)
-    if headline is None or headline.value is None:
-        return render(template, record=record, headline=None)
-    share = headline.name.endswith(("/accuracy", "/balanced_accuracy", "/macro_f1", "/found"))
-    row = next((row for row in record.published if row.reproduced == headline.name), None)
-    form = ("{:.1%}" if share else "{:.3f}").format
-    return render(template, record=record, headline=headline, row=row, form=form)
+def summarise(record: Record, template: str = "box.md.j2") -> str:
+    """Return what a run found, in Markdown: the box on top of a report, or with answer.md.j2 the answer alone, in words."""
+    headline, row, unit = claims.find_headline(record, record.published)
+    form = ("{:.1%}" if unit == "share" else "{:.3f}").format
+    defined = headline and headline.value is not None
+    return render(template, record=record, headline=headline if defined else None, row=row, form=form)
 
 
 def write_tables(root: Path | None = None, *, check: bool = False) -> list[Path]:
     """Write README.md's short table and reports/CLAIMS.md, and return the files that were not what the runs say.
 
     Of an experiment's runs the one on photographs is taken, and the largest profile. With `check` nothing is written.
-
-    Raises:
-        DataError: a record that cannot be read, or a README.md without the markers.
+    DataError: a record that cannot be read, or a README.md without the markers.
     """
     root = root or project_root()
-    order = [(kind, profile) for kind in reversed(claims.KINDS) for profile in ("", *PROFILES)]
-    records = [read_record(path) for path in sorted((root / "reports").glob("[!.]*/[!.]*/metrics.json"))]
-    records.sort(key=lambda r: order.index((r.data["kind"], r.profile if r.profile in PROFILES else "")))
+    paths = [path for name in PROFILES for path in (root / "reports" / name).glob("[!.]*/metrics.json")]
+    records = sorted(map(read_record, paths), key=lambda record: list(KINDS).index(record.kind), reverse=True)
     last = {record.task: record for record in records}
     parts = [_describe(last[task]) for task in claims.read_register() if task in last]
     readme = root / "README.md"
@@ -67,11 +52,10 @@ def write_tables(root: Path | None = None, *, check: bool = False) -> list[Path]
 
 def _describe(record: Record) -> dict[str, Any]:
     """Return what the two tables say of an experiment; each reason of a verdict is a note, numbered where it is met first."""
-    experiment, values = claims.read_experiment(record.task), claims.index_values(record.metrics, record.comparisons)
     # The remark is what the reasons of all verdicts end in.
     judged = [row for row in record.published if row.why and row.reproduced and row.verdict != "not comparable"]
     remark = "; ".join(commonprefix([row.why.split("; ")[::-1] for row in judged])[::-1])
-    verdicts, table = claims.judge_all(record.task, values, kind=record.data["kind"], remark=remark)
+    verdicts, table = claims.judge_all(record, remark)
     notes, rows, rest = {}, [], {}
     for row, cells in zip(verdicts, table.itertuples(index=False), strict=True):
         if row.verdict == "not comparable":
@@ -79,29 +63,20 @@ def _describe(record: Record) -> dict[str, Any]:
         else:
             numbers = [notes.setdefault(reason, len(notes) + 1) for reason in (row.why or "").split("; ") if reason]
             rows.append((*cells[:5], ", ".join(map(str, sorted(numbers)))))
-    headline = claims.find_headline(record)
-    claim, unit = claims.find_claim(experiment.claims, headline)
-    return {
-        "record": record,
-        "question": experiment.question,
-        "place": f"{record.profile}/{record.task}/{record.task}.ipynb",
-        "rows": rows,
-        "notes": notes,
-        "rest": rest,
-        "judged": len(verdicts),
-        "metric": headline.name if headline else "none",
-        "published": claims.format_value(claim.value, unit) if claim else "none",
-        "ours": claims.format_measured(headline, unit),
-        "verdict": next((row.verdict or "no verdict" for row in verdicts if claim and row.claim == claim.id), ""),
-    }
+    headline, row, unit = claims.find_headline(record, verdicts)
+    part = {"record": record, "question": claims.read_experiment(record.task).question, "judged": len(verdicts)}
+    part |= {"rows": rows, "notes": notes, "rest": rest, "place": f"{record.profile}/{record.task}/{record.task}.ipynb"}
+    part |= {"metric": headline.name if headline else "none", "ours": claims.format_value(headline, unit)}
+    part |= {"published": claims.format_value(row.value, unit), "verdict": row.verdict or "no verdict"} if row else {}
+    return {"published": "none", "verdict": ""} | part
 
 
 if __name__ == "__main__":
     only_check = "--check" in sys.argv[1:]
     try:
-        found = write_tables(check=only_check)
+        stale = write_tables(check=only_check)
     except FacekitError as error:
         sys.exit(f"facekit: {error}")
-    for path in found:
+    for path in stale:
         print(f"{path.name}: {'stale, make table writes it' if only_check else 'written'}")
-    sys.exit(int(only_check and bool(found)))
+    sys.exit(int(only_check and bool(stale)))
