@@ -60,15 +60,13 @@ def build_parser() -> argparse.ArgumentParser:
     verify = _add(data, "verify", _verify, "decode every image, compare the counts, and list every problem", "--report")
     verify("--workers", type=int, default=os.cpu_count() or 1, help="images decoded at the same time")
     verify("--report", type=_path, help="the JSON report to write (default: .facekit/verify/NAME.json)")
-    folder = "the dataset's folder (default: the environment variable FACEKIT_DATA, or .facekit/data/NAME)"
     for add in (fetch, verify):
         add("name", help="a name shown by `facekit data list`")
-        add("--root", type=_path, help=folder)
+        add("--root", type=_path, help="its folder (default: the environment variable FACEKIT_DATA, or .facekit/data/NAME)")
     add = _add(data, "sample", _sample, "make synthetic faces in a dataset's own layout")
     add("names", nargs="*", metavar="NAME", help="which datasets (default: all)")
     add("--seed", type=int, default=0, help="another seed makes other faces (default: 0)")
-    text = "write CelebA's images in UCF Selfie's layout, with a popularity made by a known formula"
-    add = _add(data, "plant", _plant, text, "--to")
+    add = _add(data, "plant", _plant, "write CelebA's images as UCF Selfie's, with a popularity by a known formula", "--to")
     add("--from", dest="source", type=_path, required=True, metavar="FOLDER", help="CelebA's folder")
     add("--to", dest="target", type=_path, required=True, metavar="FOLDER", help="the folder to make")
     add("--seed", type=int, default=0, help="another seed makes other noise and names (default: 0)")
@@ -77,10 +75,8 @@ def build_parser() -> argparse.ArgumentParser:
     add("task", metavar="TASK", help="the experiment, such as smile")
     add("--profile", default="sample", help="sample (default), laptop, report or full")
     add("--set", nargs="+", dest="settings", action="extend", default=[], metavar="NAME=VALUE", help="parameters")
-    given = {"dest": "settings", "action": "append"}
-    add("--data", **given, type="data={}".format, metavar="FOLDER", help="the folder of the dataset")
-    text = "initial weights: imagenet, none, sample, run:PROFILE/TASK or a file"
-    add("--weights", **given, type="weights={}".format, metavar="WEIGHTS", help=text)
+    for name, text in {"data": "the dataset's folder", "weights": "imagenet, none, sample, run:PROFILE/TASK or a file"}.items():
+        add(f"--{name}", dest="settings", action="append", type=f"{name}={{}}".format, metavar=name.upper(), help=text)
     add("--out", type=_path, metavar="FOLDER", help="where to write reports (default: the project's reports/)")
     add("--strict", action="store_true", help="treat warnings of facekit and of the notebook as errors")
     add = _add(commands, "predict", _predict, "predict your own photos with the networks of a run", "--csv", "--html")
@@ -90,8 +86,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--html", type=_path, metavar="FILE", help="write a page with the photos, probabilities and Grad-CAM")
     text = "show only photos that match, such as 'Eyeglasses and not (Male or Smiling > 0.8)'; quote names with spaces"
     add("--where", default="", metavar="QUERY", help=text)
-    text = "write reports/index.html, the page of all runs, and the pages of their notebooks"
-    add = _add(commands, "site", _site, text, "--reports")
+    add = _add(commands, "site", _site, "write reports/index.html, the page of all runs, and their own pages", "--reports")
     add("--reports", type=_path, metavar="FOLDER", help="the folder of reports (default: the project's)")
     add("--profile", help="also print the results of this profile's runs as a table")
     add = _add(commands, "demo", _demo, "open a page on this computer on which trained networks predict a photo")
@@ -120,8 +115,7 @@ def _list_datasets(options: argparse.Namespace) -> None:
 
     for name in list_manifests():
         manifest = read_manifest(name)
-        how = "download it, or see how, with:" if manifest.source.kind == "page" else "download it with:"
-        print(f"{name}: {manifest.title}\n  {how} facekit data fetch {name}")
+        print(f"{name}: {manifest.title}\n  download it, or see how, with: facekit data fetch {name}")
         print(f"  homepage: {manifest.homepage}\n  terms: {manifest.terms}\n  cite: {manifest.citation}\n")
 
 
@@ -168,7 +162,7 @@ def _plant(options: argparse.Namespace) -> None:
 def _run(options: argparse.Namespace) -> None:
     from facekit.reporting.claims import read_record
     from facekit.reporting.runner import run
-    from facekit.reporting.tables import summarise
+    from facekit.reporting.site import summarise
 
     folder = run(options.task, options.profile, options.settings, out=options.out, strict=options.strict)
     text = summarise(read_record(folder / "metrics.json"), "answer.md.j2").replace("**", "")

@@ -134,12 +134,10 @@ def judge(claim: Claim, measured: Metric | None, *, kind: str, remark: str = "")
             return "not comparable", why or ""
     if claim.report_error:
         return "report error", claim.why
-    reasons = [
-        "a difference, judged against 0" if claim.is_difference else "",
-        "the published value was chosen on the test set" if claim.chosen_on == "test" else "",
-        "the published averaging is not stated" if claim.averaging == "not said" else "",
-        claim.why or "",
-    ]
+    reasons = ["a difference, judged against 0"] * claim.is_difference
+    reasons += ["the published value was chosen on the test set"] * (claim.chosen_on == "test")
+    reasons += ["the published averaging is not stated"] * (claim.averaging == "not said")
+    reasons.append(claim.why)
     published = 0.0 if claim.is_difference else claim.value
     if measured.interval is None and claim.unit in COUNTS:
         verdict, remark = "equal" if measured.value == published else "differs", ""

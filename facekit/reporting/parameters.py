@@ -22,10 +22,7 @@ from facekit.paths import CACHE, expand, project_root, read_file, read_json, res
 PROFILES = ("sample", "laptop", "report", "full")
 WEIGHTS_WORDS = ("imagenet", "none", "sample", "")  # what `weights` may be besides run:PROFILE/TASK and a file
 PATHS = ("data", "own_photos", "weights")  # what the names of parameters that hold a path end in
-REPEATED = (
-    "size",
-    "units",
-)  # what the names of lists end in that may hold a value twice: sides of an image, layers of a network
+REPEATED = ("size", "units")  # what the names of lists end in that may hold a value twice, such as height and width
 TYPES = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
 # papermill's own inspector drops a line with a second equals sign, so none is allowed, not even in the help.
 ALLOWED = r"[\[(]\S*\.\.\S*[\])]|\[[^\[\]=]+\]"
@@ -57,8 +54,8 @@ class Parameter:
                 raise ValueError
         except ValueError:  # pydantic's ValidationError is one
             wanted = f"a list of {'' if repeats else 'different '}values, each {TYPES[kind]}" if listed else TYPES[kind]
-            expected = " ".join(filter(None, (wanted, self.allowed, f"for {self.help}, such as {self.default!r}")))
-            raise ParameterError(f"{where}: {self.name} = {value!r:.80}", expected=expected) from None
+            wanted += f" {self.allowed} for {self.help}, such as {self.default!r}"
+            raise ParameterError(f"{where}: {self.name} = {value!r:.80}", expected=wanted) from None
         return found if listed else found[0]
 
     def _convert(self, value: Any, kind: type) -> Any:
@@ -127,8 +124,7 @@ def list_tasks() -> list[str]:
 def read_parameters(task: str) -> dict[str, Parameter]:
     """Return the parameters of a task's notebook by name, in the order of its cell tagged `parameters`.
 
-    Raises:
-        ParameterError: no such notebook or cell, a line of another form, or a default outside its own range.
+    ParameterError: no such notebook or cell, a line of another form, or a default outside its own range.
     """
     if task not in (tasks := list_tasks()):
         raise ParameterError(f"unknown task {task!r}", expected=f"one of {', '.join(tasks)}")

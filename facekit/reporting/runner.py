@@ -33,7 +33,7 @@ from facekit import errors
 from facekit.errors import FacekitError
 from facekit.paths import build_key, cache_folder, project_root, read_file, read_json, write_text
 from facekit.progress import CHANNEL
-from facekit.reporting import site, tables
+from facekit.reporting import site
 from facekit.reporting.claims import read_record
 from facekit.reporting.parameters import merge, notebooks_folder, read_parameters, read_profile
 
@@ -162,7 +162,7 @@ def _fill(folder: Path, target: Path, parameters: dict[str, Any], strict: bool) 
     folders = {str(folder): f"reports/{profile}/{task}", f"{root}/": "", str(root): ".", f"{cache_folder()}/": ".facekit/"}
     clean_notebook(notebook, folders | ({f"{home}/": "~/"} if len(home.parts) > 1 else {}))
     if (folder / "metrics.json").is_file():
-        text = f"{SUMMARY}\n\n{tables.summarise(read_record(folder / 'metrics.json'))}\n\n{SUMMARY_END}"
+        text = f"{SUMMARY}\n\n{site.summarise(read_record(folder / 'metrics.json'))}\n\n{SUMMARY_END}"
         notebook.cells[0].source = notebook.cells[0].source.replace(SUMMARY, text)
     nbformat.write(notebook, output)
     index = "../../index.html" if (target.parents[1] / "index.html").is_file() else ""
