@@ -46,6 +46,7 @@ class Parameter:
         """
         listed, repeats = isinstance(self.default, list), self.name.endswith(REPEATED)
         kind = type(self.default[0] if listed else self.default)
+        wanted = f"a list of {'' if repeats else 'different '}values, each {TYPES[kind]}" if listed else TYPES[kind]
         if listed and isinstance(value, str):  # 96,80 or [96, 80]
             value = re.findall(r"[^\s,'\"\[\]]+", value)
         try:
@@ -53,7 +54,6 @@ class Parameter:
             if not found or (len(set(found)) < len(found) and not repeats):
                 raise ValueError
         except ValueError:  # pydantic's ValidationError is one
-            wanted = f"a list of {'' if repeats else 'different '}values, each {TYPES[kind]}" if listed else TYPES[kind]
             wanted += f" {self.allowed} for {self.help}, such as {self.default!r}"
             raise ParameterError(f"{where}: {self.name} = {value!r:.80}", expected=wanted) from None
         return found if listed else found[0]
