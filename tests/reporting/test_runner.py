@@ -28,7 +28,8 @@ augment = True  # whether images are varied"""
 @pytest.fixture(autouse=True)
 def own_folders(tmp_path, monkeypatch):
     monkeypatch.setenv("FACEKIT_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(parameters, "notebooks_folder", lambda: tmp_path / "notebooks")
+    for module in (parameters, runner):
+        monkeypatch.setattr(module, "notebooks_folder", lambda: tmp_path / "notebooks")
 
 
 def write_notebook(folder: Path, *sources: str, defaults: str = DEFAULTS, title: str = "# Parameters") -> None:
@@ -121,8 +122,7 @@ def test_a_full_disk_is_named_and_no_notebook_is_promised(tmp_path):
     with pytest.raises(OSError, match="No space left on device: '.*reports/sample'"):
         run_tiny(tmp_path)
     assert not list((tmp_path / "cache").rglob("*.ipynb*")) and not list((tmp_path / "reports" / "sample").iterdir())
-    (tmp_path / "cache" / "failed" / "sample").rmdir()
-    (tmp_path / "cache" / "failed" / "sample").touch()
+    (tmp_path / "cache" / "failed").touch()
     write_notebook(tmp_path, "1 / 0")
     with pytest.raises(
         FacekitError, match="failed: ZeroDivisionError: division by zero; the notebook so far could not be kept"
@@ -161,9 +161,10 @@ def test_strict_makes_warnings_of_our_code_errors_and_leaves_those_of_others(tmp
 
 def start_run(folder: Path) -> subprocess.Popen:
     code = (
-        "import signal, sys; from pathlib import Path; from facekit import cli; from facekit.reporting import parameters\n"
+        "import signal, sys; from pathlib import Path\n"
+        "from facekit import cli; from facekit.reporting import parameters, runner\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # where a shell's `&` has the tests ignore it
-        "folder = Path(sys.argv[1]); parameters.notebooks_folder = lambda: folder / 'notebooks'\n"
+        "folder = Path(sys.argv[1]); parameters.notebooks_folder = runner.notebooks_folder = lambda: folder / 'notebooks'\n"
         "sys.argv = ['facekit', 'run', 'tiny', '--out', str(folder / 'reports')]\nsys.exit(cli.main())\n"
     )
     environment = os.environ | {"PYTHONPATH": str(project_root())}
