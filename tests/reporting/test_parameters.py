@@ -321,6 +321,7 @@ COUNTS += ("frozen_layers",)
         *("selfie-auxiliary repeats=1000", "selfie-task2 validation_fraction=1e-320", "selfie-ranking regression_c=1e-300"),
         *("selfie-ranking references=white,white", "selfie-ranking own=", "gender-size scales=", "gender-size scales=0.5,0.5"),
         *(
+            "celeba-networks grid_networks=",
             "celeba-networks grid_rates=",
             "celeba-networks grid_dropouts=",
             "celeba-networks compared_networks=ResNet18,ResNet18",
