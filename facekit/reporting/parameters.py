@@ -122,7 +122,7 @@ def list_tasks() -> list[str]:
 
 
 def read_parameters(task: str) -> dict[str, Parameter]:
-    """Return the parameters of a task's notebook by name, in the order of its cell tagged `parameters`.
+    """Return the parameters of a task's notebook by name, as its cell tagged `parameters` orders them.
 
     ParameterError: no such notebook or cell, a line of another form, or a default outside its own range.
     """
@@ -206,11 +206,8 @@ def read_yaml(path: Path, kind: Any = dict[str, Any]) -> Any:
 def merge(task: str, profile: str, settings: dict[str, Any] | Sequence[str] = ()) -> dict[str, Any]:
     """Return every parameter of a run: the notebook's defaults, then the profile, then the settings.
 
-    Args:
-        settings: name to value, or `name=value` words; their paths start at the working folder.
-
-    Raises:
-        FacekitError: an unknown name, a value or path that is not allowed, or a network that cannot be built.
+    `settings` are name to value, or `name=value` words; their paths start at the working folder. FacekitError: an unknown name,
+    a value or path that is not allowed, or a network that cannot be built.
     """
     known, given = read_parameters(task), settings
     if not isinstance(settings, dict):

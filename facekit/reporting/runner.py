@@ -219,10 +219,7 @@ def _execute(source: Path, output: Path, changed: dict[str, Any], *, progress: _
 
 
 def clean_notebook(notebook: Any, replacements: dict[str, str]) -> None:
-    """Take times, paths and log lines out of an executed notebook, in place, so that two equal runs give equal files.
-
-    `replacements` are what replaces folders of this machine in outputs, the longest first.
-    """
+    """Take times, log lines and folders (`replacements`, longest first) out of a notebook, in place: equal runs, same bytes."""
     notebook.metadata.pop("papermill", None)
     for cell in notebook.cells:
         tags = cell.metadata.get("tags", [])

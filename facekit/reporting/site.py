@@ -73,10 +73,7 @@ def _read_run(folder: Path) -> dict[str, Any]:
 
 
 def build_page(notebook: Any, profile: str, home: str = "") -> str:
-    """Return an executed notebook as one page without scripts: contents, captions, long logs folded, light and dark.
-
-    `home` is the link to the index, if there is one.
-    """
+    """Return an executed notebook as one page without scripts, with contents and captions; `home` is a link to the index."""
     template = (TEMPLATES / "cells.html.j2").read_text(encoding="utf-8")
     exporter = HTMLExporter(raw_template=template, exclude_input_prompt=True, exclude_output_prompt=True, embed_images=True)
     for name in [name for name in exporter.traits() if name.endswith("_url")]:
