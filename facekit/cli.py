@@ -129,6 +129,8 @@ def _fetch(options: argparse.Namespace) -> int | None:
     if manifest.source.kind == "page":
         print(describe_steps(manifest, root))
         return 1  # nothing was downloaded
+    if options.file and manifest.source.kind != "files":
+        raise ParameterError(f"--file with {options.name}", expected="no --file: a dataset is downloaded whole")
     print(f"{manifest.title}\nTerms: {manifest.terms}", flush=True)
     print(*fetch(options.name, root, only=options.file), sep="\n")
     print(f"Check it: facekit data verify {options.name} --root {root}")

@@ -211,14 +211,13 @@ def open_run(task: str, namespace: dict[str, Any]) -> Run:
     What an earlier run left there is removed. From here on pandas shows texts in full.
     """
     parameters, question = collect(task, namespace), claims.read_experiment(task).question
-    given, profile = os.environ.get("FACEKIT_RUN_FOLDER"), parameters["profile"]
-    folder = Path(given) if given else cache_folder("runs", profile, task)
+    folder = Path(os.environ.get("FACEKIT_RUN_FOLDER") or cache_folder("runs", parameters["profile"], task))
     for pattern in ("metrics.json", "history.csv", "predictions*.csv", "figures", "model"):
         for path in folder.glob(pattern):
             shutil.rmtree(path) if path.is_dir() else path.unlink()
     pd.set_option("display.max_rows", 100)
     pd.set_option("display.max_colwidth", None)  # a claim's reasons are sentences, and pandas would cut them
-    return Run(task, profile, question, parameters, folder=folder)
+    return Run(task, parameters["profile"], question, parameters, folder=folder)
 
 
 def describe_machine() -> dict[str, Any]:
