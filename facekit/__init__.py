@@ -4,13 +4,9 @@ Importing this package loads nothing heavy: no TensorFlow, no pandas. Import the
 """
 
 import os
-from importlib.metadata import PackageNotFoundError, version
+
+__version__ = "0.1.0"
 
 # TensorFlow reads this when it is loaded. Where it is missing, TensorFlow decides by the processor: one without AVX-512 can
 # then train more slowly (benchmarks/onednn.py measures it) and sums in another order than most.
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
-
-try:
-    __version__ = version("facekit")
-except PackageNotFoundError:  # a checkout that was not installed
-    __version__ = "0+unknown"

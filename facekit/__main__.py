@@ -1,7 +1,5 @@
 """`python -m facekit` is the command `facekit`."""
 
-import sys
-
 from facekit.cli import main
 
-sys.exit(main())
+raise SystemExit(main())

@@ -13,9 +13,7 @@ from pathlib import Path
 
 from facekit import __version__
 from facekit.errors import FacekitError, ParameterError
-from facekit.paths import cache_folder, expand, project_root, resolve
-
-MOVING = {"root": "--root, ", "target": "--to, ", "out": "--out, ", "reports": "--reports, ", "csv": "--csv, --html, "}
+from facekit.paths import CACHE, cache_folder, expand, project_root, resolve
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -23,12 +21,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if arguments is None:  # a process that is ended tidies up as after Ctrl-C
         for number in (signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):  # Windows has no SIGHUP
             signal.signal(number, lambda number, _: sys.exit(128 + number))
-    for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors="backslashreplace")  # names of files need not be text
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed, as by `>&-`
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
+        getattr(sys, name).reconfigure(errors="backslashreplace")  # names of files need not be text
     options, status = build_parser().parse_args(arguments), 1
     try:
         if not (project_root() / "notebooks").is_dir():
             raise FacekitError(f"no notebooks/ in {project_root()}", hint="run facekit from a checkout of the project")
+        if getattr(options, "seed", 0) < 0:
+            raise ParameterError(f"--seed {options.seed}", expected="0 or more")
         status = options.function(options) or 0
         sys.stdout.flush()
         return status
@@ -39,8 +41,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         told = error
     except OSError as error:
         what = f"{error.filename}: {error.strerror}" if error.filename else error.strerror or str(error)
-        setting = next((text for name, text in MOVING.items() if hasattr(options, name)), "")
-        told = FacekitError(what, hint=f"to write elsewhere: {setting}environment variable FACEKIT_CACHE")
+        settings = " or ".join([*options.writes, "the environment variable FACEKIT_CACHE"])
+        told = FacekitError(what, hint=f"{settings} moves what facekit writes")
     except KeyboardInterrupt:
         told, status = "interrupted", 130
     print(f"facekit: {told}", file=sys.stderr)
@@ -54,45 +56,40 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     data = commands.add_parser("data", help="list, download and check the datasets; make synthetic ones")
     data = data.add_subparsers(required=True, metavar="list|fetch|verify|sample|plant")
-    folder = "the dataset's folder (default: the environment variable FACEKIT_DATA, or .facekit/data/NAME)"
     _add(data, "list", _list_datasets, "show every dataset, where it comes from and its terms")
-    add = _add(data, "fetch", _fetch, "download a dataset or weights, or show the steps to get them by hand")
-    add("name", help="a name shown by `facekit data list`")
-    add("--root", help=folder)
-    add("--file", action="append", default=[], help="weights: only this file; can be repeated")
-    add = _add(data, "verify", _verify, "decode every image, compare the counts, and list every problem")
-    add("name", help="a name shown by `facekit data list`")
-    add("--root", help=folder)
-    add("--workers", type=int, default=os.cpu_count() or 1, help="images decoded at the same time")
-    add("--report", type=Path, help="the JSON report to write (default: .facekit/verify/NAME.json)")
+    fetch = _add(data, "fetch", _fetch, "download a dataset or weights, or show the steps to get them by hand", "--root")
+    fetch("--file", action="append", default=[], help="weights: only this file; can be repeated")
+    verify = _add(data, "verify", _verify, "decode every image, compare the counts, and list every problem", "--report")
+    verify("--workers", type=int, default=os.cpu_count() or 1, help="images decoded at the same time")
+    verify("--report", type=_path, help="the JSON report to write (default: .facekit/verify/NAME.json)")
+    for add in (fetch, verify):
+        add("name", help="a name shown by `facekit data list`")
+        add("--root", type=_path, help="its folder (default: the environment variable FACEKIT_DATA, or .facekit/data/NAME)")
     add = _add(data, "sample", _sample, "make synthetic faces in a dataset's own layout")
     add("names", nargs="*", metavar="NAME", help="which datasets (default: all)")
     add("--seed", type=int, default=0, help="another seed makes other faces (default: 0)")
-    text = "write CelebA's images in UCF Selfie's layout, with a popularity made by a known formula"
-    add = _add(data, "plant", _plant, text)
-    add("--from", dest="source", type=Path, required=True, metavar="FOLDER", help="CelebA's folder")
-    add("--to", dest="target", type=Path, required=True, metavar="FOLDER", help="the folder to make")
+    add = _add(data, "plant", _plant, "write CelebA's images as UCF Selfie's, with a popularity by a known formula", "--to")
+    add("--from", dest="source", type=_path, required=True, metavar="FOLDER", help="CelebA's folder")
+    add("--to", dest="target", type=_path, required=True, metavar="FOLDER", help="the folder to make")
     add("--seed", type=int, default=0, help="another seed makes other noise and names (default: 0)")
     add("--ceiling", type=float, default=0.5, help="noise ceiling: the highest R2 to reach (default: 0.5)")
-    add = _add(commands, "run", _run, "run an experiment and write its report")
+    add = _add(commands, "run", _run, "run an experiment and write its report", "--out")
     add("task", metavar="TASK", help="the experiment, such as smile")
     add("--profile", default="sample", help="sample (default), laptop, report or full")
     add("--set", nargs="+", dest="settings", action="extend", default=[], metavar="NAME=VALUE", help="parameters")
-    given = {"dest": "settings", "action": "append"}
-    add("--data", **given, type="data={}".format, metavar="FOLDER", help="the folder of the dataset")
-    text = "initial weights: imagenet, none, sample, run:PROFILE/TASK or a file"
-    add("--weights", **given, type="weights={}".format, metavar="WEIGHTS", help=text)
-    add("--out", type=Path, metavar="FOLDER", help="where to write reports (default: the project's reports/)")
+    for name, text in {"data": "the dataset's folder", "weights": "imagenet, none, sample, run:PROFILE/TASK or a file"}.items():
+        add(f"--{name}", dest="settings", action="append", type=f"{name}={{}}".format, metavar=name.upper(), help=text)
+    add("--out", type=_path, metavar="FOLDER", help="where to write reports (default: the project's reports/)")
     add("--strict", action="store_true", help="treat warnings of facekit and of the notebook as errors")
-    add = _add(commands, "predict", _predict, "predict your own photos with the networks of a run")
+    add = _add(commands, "predict", _predict, "predict your own photos with the networks of a run", "--csv", "--html")
     add("photos", nargs="+", metavar="PHOTO", help="photos, or folders of them")
     add("--run", default="celeba", help="a run's folder, or a task: its newest run (default: celeba)")
-    add("--csv", type=Path, metavar="FILE", help="write the predictions as a table")
-    add("--html", type=Path, metavar="FILE", help="write a page with the photos, probabilities and Grad-CAM")
+    add("--csv", type=_path, metavar="FILE", help="write the predictions as a table")
+    add("--html", type=_path, metavar="FILE", help="write a page with the photos, probabilities and Grad-CAM")
     text = "show only photos that match, such as 'Eyeglasses and not (Male or Smiling > 0.8)'; quote names with spaces"
     add("--where", default="", metavar="QUERY", help=text)
-    add = _add(commands, "site", _site, "write reports/index.html, the page of all runs, and the pages of their notebooks")
-    add("--reports", type=Path, metavar="FOLDER", help="the folder of reports (default: the project's)")
+    add = _add(commands, "site", _site, "write reports/index.html, the page of all runs, and their own pages", "--reports")
+    add("--reports", type=_path, metavar="FOLDER", help="the folder of reports (default: the project's)")
     add("--profile", help="also print the results of this profile's runs as a table")
     add = _add(commands, "demo", _demo, "open a page on this computer on which trained networks predict a photo")
     add("runs", nargs="*", metavar="RUN", help="runs' folders, or tasks: their newest runs (default: all)")
@@ -100,18 +97,19 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add(commands, name: str, function, text: str):
-    """Add a command, and return what adds its options."""
+def _add(commands, name: str, function, text: str, *writes: str):
+    """Add a command, and return what adds its options; `writes` are those that say where it writes."""
     command = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
-    command.set_defaults(function=function)
+    command.set_defaults(function=function, writes=writes)
     return command.add_argument
 
 
+def _path(text: str) -> Path:
+    return expand(text).absolute()  # as the shell means it; a parameter's path starts at the project's root
+
+
 def _find_root(options: argparse.Namespace) -> Path:
-    if options.root:  # on the command line a path means what the shell means by it; a parameter's starts at the project's root
-        return expand(options.root).absolute()
-    named = os.environ.get("FACEKIT_DATA")
-    return resolve(named) if named else cache_folder("data") / options.name
+    return options.root or resolve(os.environ.get("FACEKIT_DATA") or f"{CACHE}/data/{options.name}")
 
 
 def _list_datasets(options: argparse.Namespace) -> None:
@@ -119,12 +117,11 @@ def _list_datasets(options: argparse.Namespace) -> None:
 
     for name in list_manifests():
         manifest = read_manifest(name)
-        how = "download it, or see how, with:" if manifest.source.kind == "page" else "download it with:"
-        print(f"{name}: {manifest.title}\n  {how} facekit data fetch {name}")
+        print(f"{name}: {manifest.title}\n  download it, or see how, with: facekit data fetch {name}")
         print(f"  homepage: {manifest.homepage}\n  terms: {manifest.terms}\n  cite: {manifest.citation}\n")
 
 
-def _fetch(options: argparse.Namespace) -> int:
+def _fetch(options: argparse.Namespace) -> int | None:
     from facekit.data.download import describe_steps, fetch
     from facekit.data.manifests import read_manifest
 
@@ -137,7 +134,6 @@ def _fetch(options: argparse.Namespace) -> int:
     print(f"{manifest.title}\nTerms: {manifest.terms}", flush=True)
     print(*fetch(options.name, root, only=options.file), sep="\n")
     print(f"Check it: facekit data verify {options.name} --root {root}")
-    return 0
 
 
 def _verify(options: argparse.Namespace) -> int:
@@ -163,18 +159,17 @@ def _sample(options: argparse.Namespace) -> None:
 def _plant(options: argparse.Namespace) -> None:
     from facekit.synthetic.semi_synthetic import plant_popularity
 
-    source, target = expand(options.source), expand(options.target).absolute()
-    made = plant_popularity(source, target, seed=options.seed, ceiling=options.ceiling)
-    print(f"{target}: {'written, its README.md says how' if made else 'there already, left as it is'}")
+    made = plant_popularity(options.source, options.target, seed=options.seed, ceiling=options.ceiling)
+    print(f"{options.target}: {'written, its README.md says how' if made else 'there already, left as it is'}")
 
 
 def _run(options: argparse.Namespace) -> None:
     from facekit.reporting.claims import read_record
     from facekit.reporting.runner import run
-    from facekit.reporting.tables import answer
+    from facekit.reporting.site import summarise
 
     folder = run(options.task, options.profile, options.settings, out=options.out, strict=options.strict)
-    text = answer(read_record(folder / "metrics.json")).replace("**", "")
+    text = summarise(read_record(folder / "metrics.json"), "answer.md.j2").replace("**", "")
     print(f"{options.task} ({options.profile}): {text}\n{os.path.relpath(folder)}/{options.task}.html")
 
 
@@ -184,13 +179,14 @@ def _predict(options: argparse.Namespace) -> int:
 
 
 def _site(options: argparse.Namespace) -> None:
-    from facekit.reporting.site import build_site, tabulate
+    from facekit.reporting.site import build_site, render
 
     index, runs, problems = build_site(options.reports)
     for problem in problems:
         print(f"facekit: {problem}", file=sys.stderr)
     if options.profile:
-        print(tabulate([run for run in runs if run["record"].profile == options.profile], os.path.relpath(index.parent)))
+        shown = [run for run in runs if run["record"].profile == options.profile]
+        print(render("runs.txt.j2", runs=shown, folder=os.path.relpath(index.parent)).rstrip())
     print(f"{len(runs)} run{'' if len(runs) == 1 else 's'}: open {os.path.relpath(index)} in a browser")
 
 
@@ -201,12 +197,11 @@ def _demo(options: argparse.Namespace) -> None:
 def _import_quietly(name: str):
     """Import a module, and keep TensorFlow's notes on the processor, which no setting stops, off the terminal."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    sys.stderr.flush()
-    terminal, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
+    terminal = os.dup(2)
+    with open(os.devnull, "wb") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
     try:
         return importlib.import_module(name)
     finally:
         os.dup2(terminal, 2)
         os.close(terminal)
-        os.close(nowhere)

@@ -57,7 +57,9 @@ def test_outside_a_checkout_it_is_said(monkeypatch, tmp_path, capsys):
         ("run smiles", "unknown task 'smiles'; expected one of"),
         ("data sample faces", "unknown dataset 'faces'; expected one of"),
         ("data fetch faces", "faces"),
-        ("data verify facehack --report a.txt", "--report a.txt; expected a name that ends in .json"),
+        ("data fetch facehack --file a", "--file with facehack; expected no --file: a dataset is downloaded whole"),
+        ("data sample facehack --seed -1", "--seed -1; expected 0 or more"),
+        ("data verify facehack --report a.txt", "a.txt; expected a name that ends in .json"),
         ("site --reports nowhere", "nowhere: no such folder"),
     ],
 )
@@ -135,6 +137,15 @@ def test_a_systems_error_names_path_and_setting(monkeypatch, capsys, tmp_path, w
     assert shown.count("\n") == 1
 
 
+def test_only_options_that_say_where_facekit_writes_are_named(tmp_path, capsys):
+    (tmp_path / "file").touch()
+    assert cli.main(["data", "verify", "facehack", "--root", str(tmp_path), "--report", str(tmp_path / "file" / "a.json")]) == 1
+    told = (
+        f"facekit: {tmp_path}/file: File exists; --report or the environment variable FACEKIT_CACHE moves what facekit writes\n"
+    )
+    assert capsys.readouterr().err == told
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="nothing is forbidden to root")
 def test_a_cache_that_cannot_be_written(tmp_path):
     tmp_path.chmod(0o500)
@@ -162,6 +173,13 @@ def test_silence_on_a_closed_pipe():
     done = subprocess.run([*COMMAND, "data", "list"], stdout=writer, stderr=subprocess.PIPE, cwd=project_root())
     os.close(writer)
     assert (done.returncode, done.stderr) == (1, b"")
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
+def test_a_closed_stream_is_no_error(closed):
+    code = f"{sys.executable} -m facekit data list {closed}"
+    done = subprocess.run(["bash", "-c", code], capture_output=True, text=True, cwd=project_root())
+    assert (done.returncode, done.stderr, bool(done.stdout)) == (0, "", closed == "2>&-")
 
 
 def test_an_interrupt_is_status_130(monkeypatch, capsys):

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, TypeAdapter
+from pydantic import BaseModel
 
 from facekit.errors import DataError, FacekitError, ParameterError
 from facekit.evaluation.metric import LOWER_IS_BETTER, Comparison, Metric
@@ -20,10 +20,9 @@ SCHEMA = 1  # of metrics.json
 COUNTS = ("attributes", "batches", "classes", "components", "epochs", "images", "layers", "parameters", "steps")
 
 
-class Claim(BaseModel):
+class Claim(BaseModel, extra="forbid", frozen=True, allow_inf_nan=False):
     """One claim of a report; the head of published.yaml describes the fields."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
     id: str
     kind: Literal["value", "claim", "setting"]
     text: str
@@ -44,10 +43,9 @@ class Claim(BaseModel):
         return " minus " in (self.reproduced or "")
 
 
-class Experiment(BaseModel):
+class Experiment(BaseModel, extra="forbid", frozen=True):
     """One experiment of a report: its question and its claims."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     question: str
     claims: tuple[Claim, ...]
 
@@ -79,11 +77,15 @@ class Record:
     run: dict[str, Any] = field(default_factory=dict)  # the only part that may differ between two equal runs
     schema: int = SCHEMA
 
+    @property
+    def kind(self) -> str:
+        """What the images are, one of KINDS; photographs before it is known, so that nothing is shown too early."""
+        return self.data.get("kind", "photographs")
+
 
 def read_record(path: Path) -> Record:
     """Read a metrics.json; DataError where it is missing, damaged, or of a later facekit."""
-    content = read_json(path, hint="run the experiment")
-    record = validate(TypeAdapter(Record).validate_python, content, f"{path}: ")
+    record = validate(Record, read_json(path, hint="run the experiment"), f"{path}: ")
     if record.schema > SCHEMA or not record.run or record.data.get("kind") not in KINDS:
         raise DataError(f"{path}: schema {record.schema}", expected=f"{SCHEMA}, with data and run", hint="update facekit")
     return record
@@ -92,8 +94,7 @@ def read_record(path: Path) -> Record:
 @cache
 def read_register(path: Path | None = None) -> dict[str, Experiment]:
     """Return every experiment by its name, in the order of published.yaml (or of another file at `path`)."""
-    path = path or project_root() / "reports" / "published.yaml"
-    reports = validate(TypeAdapter(dict[str, dict[str, Experiment]]).validate_python, read_yaml(path), f"{path.name}: ")
+    reports = read_yaml(path or project_root() / "reports" / "published.yaml", dict[str, dict[str, Experiment]])
     return {task: experiment for tasks in reports.values() for task, experiment in tasks.items()}
 
 
@@ -104,10 +105,10 @@ def read_experiment(task: str) -> Experiment:
     return experiments[task]
 
 
-def index_values(metrics: Sequence[Metric], comparisons: Sequence[Comparison]) -> dict[str, Metric]:
+def index_values(record: Record) -> dict[str, Metric]:
     """Return what a run measured by the names that claims use; a comparison is `A minus B: METRIC`."""
-    values = {metric.name: metric for metric in metrics}
-    for c in comparisons:
+    values = {metric.name: metric for metric in record.metrics}
+    for c in record.comparisons:
         name, higher = f"{c.a} minus {c.b}: {c.metric}", c.metric.split("/")[-1] not in LOWER_IS_BETTER
         values[name] = Metric(name, c.difference, c.interval, c.n, higher_is_better=higher)
     return values
@@ -120,13 +121,7 @@ def judge(claim: Claim, measured: Metric | None, *, kind: str, remark: str = "")
     contains it; for a difference the same against 0. A count is `equal` or `differs`. `report error`, `not comparable`, or
     None: a value without an interval.
 
-    Args:
-        kind: of our data: photographs, synthetic or planted.
-        remark: how our method differs from the report's: network, start, size, ensemble, flips.
-
-    >>> claim = Claim(id="c", kind="value", text="t", value=0.79, unit="share", reproduced="test/accuracy")
-    >>> judge(claim, Metric("test/accuracy", 0.83, (0.81, 0.85), 1611), kind="photographs", remark="at 64 pixels")
-    ('above', 'at 64 pixels')
+    `kind` is that of our data; `remark` says how our method differs from the report's: network, start, size, ensemble, flips.
     """
     for applies, why in (
         (claim.reproduced is None and not claim.report_error, claim.why),
@@ -139,12 +134,10 @@ def judge(claim: Claim, measured: Metric | None, *, kind: str, remark: str = "")
             return "not comparable", why or ""
     if claim.report_error:
         return "report error", claim.why
-    reasons = [
-        "a difference, judged against 0" if claim.is_difference else "",
-        "the published value was chosen on the test set" if claim.chosen_on == "test" else "",
-        "the published averaging is not stated" if claim.averaging == "not said" else "",
-        claim.why or "",
-    ]
+    reasons = ["a difference, judged against 0"] * claim.is_difference
+    reasons += ["the published value was chosen on the test set"] * (claim.chosen_on == "test")
+    reasons += ["the published averaging is not stated"] * (claim.averaging == "not said")
+    reasons.append(claim.why)
     published = 0.0 if claim.is_difference else claim.value
     if measured.interval is None and claim.unit in COUNTS:
         verdict, remark = "equal" if measured.value == published else "differs", ""
@@ -158,53 +151,41 @@ def judge(claim: Claim, measured: Metric | None, *, kind: str, remark: str = "")
     return verdict, "; ".join(filter(None, [*reasons, remark]))
 
 
-def judge_all(task: str, values: dict[str, Metric], *, kind: str, remark: str = "") -> tuple[list[Verdict], pd.DataFrame]:
-    """Judge every claim of an experiment but its settings, by what a run measured (`index_values`).
+def judge_all(record: Record, remark: str = "") -> tuple[list[Verdict], pd.DataFrame]:
+    """Judge every claim of a run's experiment but its settings, by what the run measured; `remark` as in `judge`.
 
-    Returns:
-        The verdicts, and the same in words: text columns claim, published, ours (value and 95 % interval), n, verdict, why.
+    Returned are the verdicts, and the same as text columns: claim, published, ours (value and 95 % interval), n, verdict, why.
     """
-    verdicts, rows = [], []
-    for claim in [claim for claim in read_experiment(task).claims if claim.kind != "setting"]:
+    verdicts, rows, values = [], [], index_values(record)
+    for claim in [claim for claim in read_experiment(record.task).claims if claim.kind != "setting"]:
         measured = values.get(claim.reproduced)
-        verdict, why = judge(claim, measured, kind=kind, remark=remark)
+        verdict, why = judge(claim, measured, kind=record.kind, remark=remark)
         verdicts.append(Verdict(claim.id, claim.value, measured and claim.reproduced, verdict, why or None))
-        ours, n = format_measured(measured, claim.unit), f"{measured.n:,}" if measured else ""
-        rows.append((claim.text, format_value(claim.value, claim.unit), ours, n, verdict or "no verdict", why))
+        published, ours = format_value(claim.value, claim.unit), format_value(measured, claim.unit)
+        rows.append((claim.text, published, ours, f"{measured.n:,}" if measured else "", verdict or "no verdict", why))
     return verdicts, pd.DataFrame(rows, columns=["claim", "published", "ours", "n", "verdict", "why"])
 
 
-def format_value(value: float | None, unit: str | None = None) -> str:
-    """Return a number as a reader wants it.
+def format_value(value: float | Metric | None, unit: str | None = None) -> str:
+    """Return a number, or one of our values with its interval, as a reader wants it; nothing where it is not defined.
 
-    >>> format_value(0.7921, "share"), format_value(118000.0), format_value(2 / 3), format_value(None)
-    ('79.21%', '118,000', '0.6667', '')
+    >>> format_value(0.7921, "share"), format_value(118000.0), format_value(Metric("a", 2 / 3, (0.5, 1.0), 9))
+    ('79.21%', '118,000', '0.6667 [0.5000, 1.0000]')
     """
-    if value is None:
+    if value is None or pd.isna(number := float(value)):
         return ""
-    whole = float(value).is_integer() and abs(value) > 1
-    return f"{value:.2%}" if unit == "share" else f"{value:,.0f}" if whole else f"{value:.4f}"
+    whole = number.is_integer() and abs(number) > 1 and not getattr(value, "interval", None)
+    return format(value, ".2%" if unit == "share" else ",.0f" if whole else ".4f")
 
 
-def format_measured(measured: Metric | None, unit: str | None = None) -> str:
-    """Return one of our values with its interval, such as `83.00% [81.00%, 85.00%]`."""
-    if measured is None or measured.value is None:
-        return ""
-    interval = [format_value(bound, unit) for bound in measured.interval or ()]
-    return format_value(measured.value, unit) + (f" [{', '.join(interval)}]" if interval else "")
+def find_headline(record: Record, verdicts: Sequence[Verdict]) -> tuple[Metric | None, Verdict | None, str | None]:
+    """Return the first value of a run that a reader sees, the one of `verdicts` on a published value of it, and their unit.
 
-
-def find_headline(record: Record) -> Metric | None:
-    """Return a run's headline, the metric of the first `expected` row of its profile; None where there is none."""
-    with contextlib.suppress(FacekitError):
-        names = [row.metric for row in read_profile(record.task, record.profile).expected[:1]]
-        return next((metric for metric in record.metrics if metric.name in names), None)
-    return None
-
-
-def find_claim(claims: Sequence[Claim], headline: Metric | None) -> tuple[Claim | None, str | None]:
-    """Return the claim whose value a headline is compared with, if any, and the unit in which both are written."""
-    if headline is None:
-        return None, None
-    claim = next((c for c in claims if c.reproduced == headline.name and c.value is not None), None)
-    return claim, claim.unit if claim else "share" if headline.name.endswith(("accuracy", "f1")) else None
+    It is the metric of the first `expected` row of the run's profile, else the first on test images, else the first.
+    """
+    expected = []
+    with contextlib.suppress(FacekitError):  # a task or profile that is not the project's
+        expected = [row.metric for row in read_profile(record.task, record.profile).expected[:1]]
+    headline = min(record.metrics, key=lambda m: (m.name not in expected, not m.name.startswith("test/")), default=None)
+    verdict = next((row for row in verdicts if headline and row.reproduced == headline.name and row.value is not None), None)
+    return headline, verdict, "share" if headline and headline.name.endswith(("accuracy", "f1", "found")) else None

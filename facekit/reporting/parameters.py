@@ -5,10 +5,9 @@ has the name, type and range that the notebook gives it, and every path exists, 
 """
 
 import ast
-import math
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,13 +15,14 @@ from typing import Annotated, Any
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
-from facekit.errors import DataError, ParameterError
+from facekit.errors import DataError, ImageError, ParameterError
 from facekit.models.networks import check_networks
 from facekit.paths import CACHE, expand, project_root, read_file, read_json, resolve
 
 PROFILES = ("sample", "laptop", "report", "full")
 WEIGHTS_WORDS = ("imagenet", "none", "sample", "")  # what `weights` may be besides run:PROFILE/TASK and a file
 PATHS = ("data", "own_photos", "weights")  # what the names of parameters that hold a path end in
+REPEATED = ("size", "units")  # what the names of lists end in that may hold a value twice, such as height and width
 TYPES = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
 # papermill's own inspector drops a line with a second equals sign, so none is allowed, not even in the help.
 ALLOWED = r"[\[(]\S*\.\.\S*[\])]|\[[^\[\]=]+\]"
@@ -42,39 +42,40 @@ class Parameter:
     def check(self, value: Any, where: str) -> Any:
         """Return a value, or its text, in the default's type; ParameterError, which says `where`, if it is not allowed.
 
-        >>> Parameter("epochs", 6, "epochs", "[1..]").check("010", "settings")
-        10
+        A list is not empty, and only one of sizes (REPEATED) may hold a value twice.
         """
-        kind, member = type(self.default), type(self.default[0]) if isinstance(self.default, list) else None
-        wanted = f"a list, each {TYPES[member]}" if member else TYPES[kind]
+        listed, repeats = isinstance(self.default, list), self.name.endswith(REPEATED)
+        kind = type(self.default[0] if listed else self.default)
+        wanted = f"a list of {'' if repeats else 'different '}values, each {TYPES[kind]}" if listed else TYPES[kind]
+        if listed and isinstance(value, str):  # 96,80 or [96, 80]
+            value = re.findall(r"[^\s,'\"\[\]]+", value)
         try:
-            if member is None:
-                return self._convert(value, kind)
-            if isinstance(value, str):  # 96,80 or [96, 80]
-                words = value.strip().removeprefix("[").removesuffix("]").split(",")
-                value = [word.strip(" '\"") for word in words if word.strip()]
-            return [self._convert(item, member) for item in TypeAdapter(list).validate_python(value)]
+            found = [self._convert(item, kind) for item in TypeAdapter(list).validate_python(value if listed else [value])]
+            if not found or (len(set(found)) < len(found) and not repeats):
+                raise ValueError
         except ValueError:  # pydantic's ValidationError is one
-            expected = " ".join(filter(None, (wanted, self.allowed, f"for {self.help}, such as {self.default!r}")))
-            raise ParameterError(f"{where}: {self.name} = {value!r:.80}", expected=expected) from None
+            wanted += f" {self.allowed} for {self.help}, such as {self.default!r}"
+            raise ParameterError(f"{where}: {self.name} = {value!r:.80}", expected=wanted) from None
+        return found if listed else found[0]
 
     def _convert(self, value: Any, kind: type) -> Any:
-        value = TypeAdapter(kind).validate_python(value, strict=kind is str or not isinstance(value, str))
+        is_text = isinstance(value, str) and kind is not str
+        value = TypeAdapter(kind, config=ConfigDict(allow_inf_nan=False)).validate_python(value, strict=not is_text)
         if span := RANGE.fullmatch(self.allowed):
-            opening, low, high, closing = span.groups()
-            above = low is None or value > float(low) or (opening == "[" and value == float(low))
-            allowed = above and (high is None or value < float(high) or (closing == "]" and value == float(high)))
+            low, high = float(span[2] or "-inf"), float(span[3] or "inf")
+            allowed = low <= value <= high and (span[1], value) != ("(", low) and (span[4], value) != (")", high)
+        elif self.allowed:
+            allowed = value in [kind(word.strip(" '\"")) for word in self.allowed[1:-1].split(",")]
         else:
-            allowed = not self.allowed or value in [kind(word.strip(" '\"")) for word in self.allowed[1:-1].split(",")]
-        if not allowed or (isinstance(value, float) and not math.isfinite(value)):
+            allowed = "\0" not in str(value)  # which no path can hold
+        if not allowed:
             raise ValueError
         return value
 
 
-class Expected(BaseModel):
+class Expected(BaseModel, extra="forbid", allow_inf_nan=False):
     """What a profile's run should reach; null where it was never measured. Minutes are shown, not checked."""
 
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
     metric: str
     value: float | None
     low: float | None
@@ -93,18 +94,16 @@ class Expected(BaseModel):
         return None not in (value, self.low, self.high) and self.low <= value <= self.high
 
 
-class Profile(BaseModel):
+class Profile(BaseModel, extra="forbid"):
     """One profile of one experiment: what differs from the notebook's defaults, and what to expect."""
 
-    model_config = ConfigDict(extra="forbid")
     parameters: dict[str, Any]
     expected: list[Expected]
 
 
-class Profiles(BaseModel):
+class Profiles(BaseModel, extra="forbid"):
     """A file of notebooks/parameters/: the profiles of an experiment, and ranges or choices that its notebook does not give."""
 
-    model_config = ConfigDict(extra="forbid")
     allowed: dict[str, Annotated[str, Field(pattern=f"^({ALLOWED})$")]] = {}
     sample: Profile
     laptop: Profile
@@ -122,25 +121,21 @@ def list_tasks() -> list[str]:
     return sorted(path.stem for path in notebooks_folder().glob("*.ipynb"))
 
 
-def find_notebook(task: str) -> Path:
-    """Return the path of a task's notebook; ParameterError where there is none."""
+def read_parameters(task: str) -> dict[str, Parameter]:
+    """Return the parameters of a task's notebook by name, as its cell tagged `parameters` orders them.
+
+    ParameterError: no such notebook or cell, a line of another form, or a default outside its own range.
+    """
     if task not in (tasks := list_tasks()):
         raise ParameterError(f"unknown task {task!r}", expected=f"one of {', '.join(tasks)}")
-    return notebooks_folder() / f"{task}.ipynb"
-
-
-def read_parameters(task: str) -> dict[str, Parameter]:
-    """Return the parameters of a task's notebook by name, in the order of its cell tagged `parameters`.
-
-    Raises:
-        ParameterError: no such notebook or cell, a line of another form, or a default outside its own range.
-    """
-    path = find_notebook(task)
+    path = notebooks_folder() / f"{task}.ipynb"
     try:
         cells = read_json(path)["cells"]
-        (text,) = ["".join(cell["source"]) for cell in cells if "parameters" in cell["metadata"].get("tags", [])]
+        known = all(cell["cell_type"] in ("code", "markdown", "raw") for cell in cells)
+        (text,) = ["".join(cell["source"]) for cell in cells if known and "parameters" in cell["metadata"].get("tags", [])]
     except (DataError, ValueError, KeyError, TypeError, AttributeError):
-        raise ParameterError(str(path), expected="a Jupyter notebook with one cell tagged parameters") from None
+        expected = "a Jupyter notebook of code, markdown and raw cells, one of them tagged parameters"
+        raise ParameterError(str(path), expected=expected) from None
     found, elsewhere = {}, _read_profiles(task).allowed
     for line in text.splitlines():
         try:
@@ -151,38 +146,29 @@ def read_parameters(task: str) -> dict[str, Parameter]:
             expected = "name = value  # help [range], with one equals sign, and True, a number, text or a list of those"
             raise ParameterError(f"{path.name}: {line}", expected=expected) from None
     if elsewhere:
-        raise ParameterError(
-            f"{task}.yaml: allowed.{min(elsewhere)}", expected="a parameter whose line gives no range or choices"
-        )
+        raise ParameterError(f"{task}.yaml: allowed.{min(elsewhere)}", expected="a parameter whose line allows everything")
     return found
 
 
-def validate(read: Callable[[Any], Any], content: Any, where: str) -> Any:
-    """Return what a method of pydantic makes of `content`; DataError that begins with `where` and names the first fault."""
+def validate(kind: Any, content: Any, where: str) -> Any:
+    """Return `content` as pydantic reads it into a type; DataError that begins with `where` and names the first fault."""
     try:
-        return read(content)
+        return TypeAdapter(kind).validate_python(content)
     except ValidationError as error:
         first = error.errors()[0]
-        place = ".".join(map(str, first["loc"]))
-        raise DataError(
-            f"{where}{place}: {first['input']!r:.80}", expected=first["msg"].removeprefix("Value error, ")
-        ) from None
+        place = f"{where}{'.'.join(map(str, first['loc']))}"
+        raise DataError(f"{place}: {first['input']!r:.80}", expected=first["msg"].removeprefix("Value error, ")) from None
 
 
 def read_profile(task: str, profile: str) -> Profile:
-    """Return one profile of a task; its values are text until `merge` checks them.
-
-    Raises:
-        FacekitError: an unknown profile, or a file that does not hold what it needs.
-    """
+    """Return one profile of a task, its values as text; FacekitError where there is none or its file is damaged."""
     if profile not in PROFILES:
         raise ParameterError(f"unknown profile {profile!r}", expected=f"one of {', '.join(PROFILES)}")
     return getattr(_read_profiles(task), profile)
 
 
 def _read_profiles(task: str) -> Profiles:
-    path = notebooks_folder() / "parameters" / f"{task}.yaml"
-    return validate(Profiles.model_validate, read_yaml(path), f"{path.name}: ")
+    return read_yaml(notebooks_folder() / "parameters" / f"{task}.yaml", Profiles)
 
 
 class _Loader(yaml.BaseLoader):
@@ -207,26 +193,20 @@ _Loader.add_implicit_resolver("tag:yaml.org,2002:null", re.compile(r"(?:~|null)\
 _Loader.add_constructor("tag:yaml.org,2002:null", lambda loader, node: None)
 
 
-def read_yaml(path: Path) -> dict[str, Any]:
-    """Return a YAML file of ours, a mapping of text, lists and mappings; DataError where it is missing or damaged."""
+def read_yaml(path: Path, kind: Any = dict[str, Any]) -> Any:
+    """Return a YAML file of ours, mappings and lists of text, as a type; DataError where it is missing, damaged or another."""
     try:
         content = yaml.load(read_file(path), _Loader)
     except (yaml.YAMLError, OSError, ValueError, OverflowError, TypeError, RecursionError) as error:
         raise DataError(f"{path}: {getattr(error, 'strerror', error)}", expected="a YAML file") from None
-    if not isinstance(content, dict):
-        raise DataError(f"{path}: {type(content).__name__}", expected="a mapping")
-    return content
+    return validate(kind, content, f"{path.name}: ")
 
 
 def merge(task: str, profile: str, settings: dict[str, Any] | Sequence[str] = ()) -> dict[str, Any]:
     """Return every parameter of a run: the notebook's defaults, then the profile, then the settings.
 
-    Args:
-        settings: name to value, or `name=value` words; their paths start at the working folder.
-
-    Raises:
-        FacekitError: an unknown task, profile or name, a wrong type, out of range, a path that does not exist, or a network
-            that cannot be built.
+    `settings` are name to value, or `name=value` words; their paths start at the working folder. FacekitError: an unknown name,
+    a value or path that is not allowed, or a network that cannot be built.
     """
     known, given = read_parameters(task), settings
     if not isinstance(settings, dict):
@@ -241,7 +221,7 @@ def merge(task: str, profile: str, settings: dict[str, Any] | Sequence[str] = ()
             raise ParameterError(f"{where}: unknown parameter {unknown[0]!r}", expected=f"one of {', '.join(known)}")
         values |= {name: known[name].check(value, where) for name, value in chosen.items()}
     values |= {"profile": profile} if "profile" in known else {}
-    for name in [name for name in values if name.endswith(PATHS) and isinstance(values[name], str)]:
+    for name in [name for name in values if name.endswith(PATHS)]:
         if name in given and values[name] not in WEIGHTS_WORDS and not values[name].startswith((f"{CACHE}/", "run:")):
             # It starts at the project's root, so that no report shows a user's folder.
             values[name] = Path(os.path.relpath(expand(values[name]), project_root())).as_posix()
@@ -259,7 +239,7 @@ def collect(task: str, namespace: dict[str, Any]) -> dict[str, Any]:
 
 
 def _check_path(name: str, value: str) -> None:
-    """Refuse weights, data and own photos that are not there, which a run would otherwise meet after an hour."""
+    """Refuse weights, data and own photos that are not there or can't be read, before a run meets that after an hour."""
     there, expected = resolve(value).is_dir() if value else name != "data", "a folder"
     hint = "run `make sample`" if value.startswith(f"{CACHE}/data/sample") else "see `facekit data list`"
     if name.endswith("weights"):
@@ -271,3 +251,13 @@ def _check_path(name: str, value: str) -> None:
             hint = f"make {run[2]} PROFILE={run[1]}"
     if not there:
         raise ParameterError(f"{name} = {value!r} is not there", expected=expected, hint=hint)
+    if name == "own_photos" and value:
+        from facekit.data.images import OWN_PHOTOS, list_images, read_image
+
+        for photo in list_images(resolve(value))[:OWN_PHOTOS]:
+            try:
+                read_image(resolve(value) / photo)
+                return
+            except ImageError as error:
+                problem = error
+        raise ParameterError(f"own_photos: no image can be read, such as {problem}")

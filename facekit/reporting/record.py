@@ -5,7 +5,6 @@ Two equal runs leave equal files (but for `run` in metrics.json); labels and fac
 
 import contextlib
 import difflib
-import io
 import json
 import os
 import platform
@@ -22,10 +21,12 @@ from typing import Any
 
 import pandas as pd
 import psutil
+from IPython import display
 from matplotlib.figure import Figure
 from PIL import Image
 
 from facekit import __version__
+from facekit.data.audit import digest
 from facekit.errors import DataError, ParameterError
 from facekit.evaluation.metric import Comparison, Metric
 from facekit.paths import cache_folder, hash_file, write_text
@@ -47,11 +48,6 @@ class Run(Record):
     histories: dict[str, pd.DataFrame] = field(default_factory=dict)
     started: datetime = field(default_factory=lambda: datetime.now(UTC))
 
-    @property
-    def kind(self) -> str:
-        """What the images are; photographs before `set_data`, so that nothing is shown too early."""
-        return self.data.get("kind", "photographs")
-
     @contextlib.contextmanager
     def stage(self, name: str) -> Iterator[None]:
         """Time what is done within, under this name; a name used twice adds up."""
@@ -63,8 +59,6 @@ class Run(Record):
 
     def set_data(self, dataset, table: pd.DataFrame, *, target: str, hashes: pd.DataFrame, audit: dict) -> None:
         """Record a tables.Dataset, the rows in use, the classes of `target`, audit.hash_images and audit.audit_splits."""
-        from facekit.data.audit import digest
-
         counts = table[table["split"] != ""].groupby(["split", target], observed=True).size()
         self.data |= {"dataset": dataset.name, "kind": dataset.kind, "digest": digest(table, hashes), "audit": audit}
         self.data |= {"split": dataset.note} if dataset.note else {}
@@ -111,8 +105,7 @@ class Run(Record):
 
     def claims(self, remark: str = "") -> pd.DataFrame:
         """Judge the report's claims by what was measured so far; `remark` says how the method differs from the report's."""
-        values = claims.index_values(self.metrics, self.comparisons)
-        self.published, table = claims.judge_all(self.task, values, kind=self.kind, remark=remark)
+        self.published, table = claims.judge_all(self, remark)
         return table
 
     def published_values(self) -> dict[str, float]:
@@ -153,30 +146,25 @@ class Run(Record):
         """Write a figure to figures/ and return it for the notebook to show, byte for byte the same image.
 
         A figure that plots.py marked as made of faces is neither written nor shown where the faces are real (the run's, or
-        `real`: your own photos) and the parameter `show_faces` is off; it is emptied, and a sentence is returned.
-
-        Args:
-            name: starts with its section, such as `8-confusion`; without .png.
+        `real`: your own photos) and the parameter `show_faces` is off; it is emptied, and a sentence is returned. `name` starts
+        with the figure's section, such as `8-confusion`.
         """
-        from IPython.display import Image as Shown
-        from IPython.display import Markdown
-
         alt = " ".join(figure.get_suptitle().split()) or name
         if "matplotlib.pyplot" in sys.modules:
             sys.modules["matplotlib.pyplot"].close(figure)  # else IPython shows it a second time
         if figure.get_gid() == FACES and (real or self.kind != "synthetic") and not self.parameters.get("show_faces", False):
             figure.clear()
-            return Markdown(f"*{alt}: not shown, since it shows the faces of real people (`show_faces` is off).*")
-        drawn, path = io.BytesIO(), self.folder / "figures" / f"{name}.png"
-        figure.savefig(drawn, format="png", metadata={"Software": None})
+            return display.Markdown(f"*{alt}: not shown, since it shows the faces of real people (`show_faces` is off).*")
+        path = self.folder / "figures" / f"{name}.png"
+        path.parent.mkdir(exist_ok=True)
+        figure.savefig(path, metadata={"Software": None})
         # 256 colours keep reports light. Median cut would choose them by area, and a colour bar is small.
-        full, options = Image.open(drawn).convert("RGB"), {"method": Image.Quantize.MAXCOVERAGE, "kmeans": 3}
+        full, options = Image.open(path).convert("RGB"), {"method": Image.Quantize.MAXCOVERAGE, "kmeans": 3}
         if figure.get_gid() == FACES:  # of so many colours that choosing from every third pixel saves seconds
             third = full.resize((full.width // 3, full.height // 3), Image.Resampling.NEAREST)
             options = {"palette": third.quantize(256, **options), "dither": Image.Dither.NONE}
-        path.parent.mkdir(exist_ok=True)
         full.quantize(256, **options).save(path, optimize=True)
-        return Shown(data=path.read_bytes(), format="png", alt=alt)
+        return display.Image(data=path.read_bytes(), format="png", alt=alt)
 
     def save_model(self, model, name: str = "model", **card: Any) -> None:
         """Write model/<name>.keras, which Keras alone opens, and its entry in model/card.json.
@@ -223,60 +211,40 @@ def open_run(task: str, namespace: dict[str, Any]) -> Run:
     What an earlier run left there is removed. From here on pandas shows texts in full.
     """
     parameters, question = collect(task, namespace), claims.read_experiment(task).question
-    given, profile = os.environ.get("FACEKIT_RUN_FOLDER"), parameters["profile"]
-    folder = Path(given) if given else cache_folder("runs", profile, task)
+    folder = Path(os.environ.get("FACEKIT_RUN_FOLDER") or cache_folder("runs", parameters["profile"], task))
     for pattern in ("metrics.json", "history.csv", "predictions*.csv", "figures", "model"):
         for path in folder.glob(pattern):
             shutil.rmtree(path) if path.is_dir() else path.unlink()
     pd.set_option("display.max_rows", 100)
     pd.set_option("display.max_colwidth", None)  # a claim's reasons are sentences, and pandas would cut them
-    return Run(task, profile, question, parameters, folder=folder)
+    return Run(task, parameters["profile"], question, parameters, folder=folder)
 
 
 def describe_machine() -> dict[str, Any]:
-    """Return what differs between machines, as metrics.json holds it; call it last, since it takes peak memory."""
+    """Return what differs between machines, as metrics.json holds it, and this process's peak memory in MiB."""
     versions = {"python": platform.python_version(), "facekit": __version__}
     for package in PACKAGES:
         with contextlib.suppress(PackageNotFoundError):
             versions[package] = version(package)
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else psutil.cpu_count()
-    memory = round(psutil.virtual_memory().total / 2**20)
-    machine = {"system": f"{platform.system()} {platform.machine()}", "cores": cores, "memory_mb": memory}
-    found = {"peak_memory_mb": _measure_memory(), "machine": machine, "versions": versions}
-    tensorflow = sys.modules.get("tensorflow")  # asked only where it is loaded anyway
-    gpus = tensorflow.config.list_physical_devices("GPU") if tensorflow else []
-    if not gpus:
-        return found | {"device": "cpu", "peak_gpu_memory_mb": None}
-    device = tensorflow.config.experimental.get_device_details(gpus[0]).get("device_name", "gpu")
-    peak = tensorflow.config.experimental.get_memory_info("GPU:0")["peak"]
-    return found | {"device": device, "peak_gpu_memory_mb": round(peak / 2**20)}
-
-
-def _measure_memory() -> int | None:
-    """Return the peak in MiB of this process, and what its children use now."""
-    try:
+    memory, gpu_memory, device = None, None, "cpu"
+    with contextlib.suppress(ImportError):  # on Windows
         import resource
-    except ImportError:  # Windows
-        return None
-    unit = 1 if sys.platform == "darwin" else 1024  # bytes there, KiB elsewhere
-    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-    for child in psutil.Process().children(recursive=True):
-        with contextlib.suppress(psutil.Error):
-            memory += child.memory_info().rss
-    return round(memory / 2**20)
+
+        unit = 2**20 if sys.platform == "darwin" else 2**10  # bytes there, KiB elsewhere
+        memory = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit)
+    tensorflow = sys.modules.get("tensorflow")  # asked only where it is loaded anyway
+    if gpus := tensorflow and tensorflow.config.list_physical_devices("GPU"):
+        device = tensorflow.config.experimental.get_device_details(gpus[0]).get("device_name", "gpu")
+        gpu_memory = round(tensorflow.config.experimental.get_memory_info("GPU:0")["peak"] / 2**20)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else psutil.cpu_count()
+    machine = {"system": f"{platform.system()} {platform.machine()}", "cores": cores}
+    machine["memory_mb"] = round(psutil.virtual_memory().total / 2**20)
+    found = {"peak_memory_mb": memory, "peak_gpu_memory_mb": gpu_memory, "device": device}
+    return found | {"machine": machine, "versions": versions}
 
 
 def dump_json(record: Any) -> str:
-    """Return JSON as metrics.json holds it: sorted keys, two spaces, null where a number is not one.
-
-    File names that are not UTF-8 are shown escaped.
-
-    >>> print(dump_json({"b": 0.1, "a": float("nan")}), end="")
-    {
-      "a": null,
-      "b": 0.1
-    }
-    """
+    """Return JSON as metrics.json holds it: sorted keys, two spaces, null for NaN; in names what is not UTF-8 is escaped."""
     plain = json.loads(json.dumps(record, default=_make_plain), parse_constant=lambda _: None)
     text = json.dumps(plain, sort_keys=True, indent=2, ensure_ascii=False)
     return re.sub("[\ud800-\udfff]", lambda match: f"\\\\u{ord(match[0]):x}", text) + "\n"

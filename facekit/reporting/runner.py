@@ -12,9 +12,8 @@ import secrets
 import shutil
 import time
 from collections.abc import Sequence
-from concurrent.futures import Future
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import nbformat
@@ -32,22 +31,18 @@ from rich.console import Console
 
 from facekit import errors
 from facekit.errors import FacekitError
-from facekit.paths import build_key, cache_folder, project_root, write_text
+from facekit.paths import build_key, cache_folder, project_root, read_file, read_json, write_text
 from facekit.progress import CHANNEL
-from facekit.reporting import site, tables
+from facekit.reporting import site
 from facekit.reporting.claims import read_record
-from facekit.reporting.parameters import find_notebook, merge, read_parameters, read_profile
+from facekit.reporting.parameters import merge, notebooks_folder, read_parameters, read_profile
 
 LOG_SECONDS = 30  # between two lines of one section where nobody watches a terminal
 SUMMARY, SUMMARY_END = "<!-- summary -->", "<!-- summary: end -->"
-# Lines on stderr that say nothing about the experiment; whatever else is there is kept and shown.
+# Lines on stderr that say nothing about the experiment: TensorFlow's C++ log (processor, CUDA), the same before its log is set
+# up, and bars of tqdm; whatever else is there is kept and shown.
 NOISE = re.compile(
-    r"^(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d+: [IWEF] "  # TensorFlow's C++ log: processor, CUDA
-    r"|[IWEF]\d{4} \d\d:\d\d:\d\d"  # the same before its log is set up
-    r"|WARNING: All log messages before absl::InitializeLog"
-    r"|To enable the following instructions:"
-    r"|.*\d+%\|.*\|"  # a tqdm progress bar
-    r"|\s*$)"
+    r"20\d\d-[\d-]+ [\d:.]+: [IWEF] |[IWEF]\d{4} [\d:]+|WARNING: All log mess|To enable the foll|.*\d%\|.*\||\s*$"
 )
 
 
@@ -70,8 +65,8 @@ class _Kernel(AsyncKernelManager):
 class _Progress:
     """Where a run is: one moving line on a terminal; elsewhere a line for each section, and one now and then."""
 
-    def __init__(self, label: str, channel: Path, failed: Path):
-        self.label, self.channel, self.failed, self.console = label, channel, failed, Console(stderr=True, highlight=False)
+    def __init__(self, label: str, channel: Path):
+        self.label, self.channel, self.console = label, channel, Console(stderr=True, highlight=False)
         self.number, self.total, self.first_line, self.heading, self.shown, self.said = 0, 0, "", "", "", 0.0
 
     def enter(self, cell: Any, cell_index: int) -> None:
@@ -84,8 +79,8 @@ class _Progress:
 
     def show(self, status: Any) -> None:
         told = self.channel.read_text(encoding="utf-8", errors="replace") if self.channel.is_file() else ""
-        place = f"cell {max(self.number, 1)} of {self.total}"
-        line = ": ".join(filter(None, [", ".join(filter(None, [place, self.heading])), told]))
+        place = ", ".join(filter(None, [f"cell {max(self.number, 1)} of {self.total}", self.heading]))
+        line = ": ".join(filter(None, [place, told]))
         if self.console.is_terminal:
             status.update(f"{self.label}: {line}")
         elif self.heading != self.shown or time.monotonic() - self.said > LOG_SECONDS:
@@ -96,19 +91,17 @@ class _Progress:
         self.console.print(f"{self.label}: {line}", markup=False, soft_wrap=True)
 
 
-def run(
-    task: str, profile: str, settings: dict[str, Any] | Sequence[str] = (), out: Path | None = None, strict: bool = False
-) -> Path:
+def run(task: str, profile: str, settings: dict[str, Any] | Sequence[str] = (), out: Path | None = None, strict=False) -> Path:
     """Run a task's notebook on a profile and return the folder of its report.
 
     Args:
-        settings: parameters that differ from the profile: name to value, or `name=value` words.
+        settings: parameters that differ from the profile, as `merge` takes them.
         out: where reports go; the project's reports/ if not given.
         strict: warnings raised by facekit or by the notebook itself are errors, as in the tests.
 
     Raises:
-        ParameterError: an unknown task, profile or name, a wrong type, value or path; nothing was run.
-        FacekitError: a cell failed (the message says which, and where the notebook so far is kept), or the task runs already.
+        FacekitError: what `merge` refuses, before anything is run; the task runs already; or a cell failed: the message says
+            which, and where the notebook so far is kept.
     """
     parameters = merge(task, profile, settings)
     target = Path(out or project_root() / "reports").absolute() / profile / task
@@ -125,13 +118,17 @@ def run(
             shutil.rmtree(stale, ignore_errors=True)
         folder = target.parent / f".{task}.{secrets.token_hex(4)}"
         folder.mkdir()
-        failed = cache_folder("failed", profile) / f"{task}.ipynb"
         try:
-            _fill(folder, target, parameters, _Progress(f"{task} ({profile})", folder / ".progress", failed), strict)
-        except BaseException:
-            with contextlib.suppress(OSError):  # a full disk must not hide the reason
-                shutil.move(folder / f"{task}.ipynb", failed)
+            _fill(folder, target, parameters, strict)
+        except BaseException as error:
+            notebook, hint = folder / f"{task}.ipynb", "the notebook so far could not be kept"
+            with contextlib.suppress(OSError, FacekitError):  # a full disk holds half of it, or has no room for it
+                read_json(notebook)
+                kept = write_text(cache_folder("failed", profile) / notebook.name, read_file(notebook))
+                hint = f"the notebook so far: {os.path.relpath(kept, project_root())}"
             shutil.rmtree(folder, ignore_errors=True)
+            if isinstance(error, FacekitError):
+                raise FacekitError(str(error), hint=hint) from error
             raise
         if target.exists():
             target.rename(aside)
@@ -140,26 +137,36 @@ def run(
     return target
 
 
-def _fill(folder: Path, target: Path, parameters: dict[str, Any], progress: _Progress, strict: bool) -> None:
+def _fill(folder: Path, target: Path, parameters: dict[str, Any], strict: bool) -> None:
     """Run the notebook, and leave it and its page in `folder`, which becomes `target`."""
     task, profile, root, home = target.name, target.parent.name, project_root(), Path.home()
-    output = folder / f"{task}.ipynb"
+    output, progress = folder / f"{task}.ipynb", _Progress(f"{task} ({profile})", folder / ".progress")
     minutes = [row.minutes for row in read_profile(task, profile).expected if row.minutes]
     progress.say("starting" + (f", about {max(minutes):g} min where it was measured" if minutes else ""))
     # Only what differs is injected, so that a run on the defaults is the source notebook with outputs.
     changed = {name: parameters[name] for name, known in read_parameters(task).items() if parameters[name] != known.default}
     try:
-        notebook = _execute(find_notebook(task), output, changed, progress=progress, strict=strict)
+        notebook = _execute(notebooks_folder() / f"{task}.ipynb", output, changed, progress=progress, strict=strict)
+    except OSError as error:  # papermill's own, which does not say where; what a cell raises is a PapermillExecutionError
+        error.filename = error.filename or str(target.parent)
+        raise
     except Exception as error:
-        raise _explain(error, progress) from error
+        reason = f"{type(error).__name__}: {error}"
+        if isinstance(error, DeadKernelError):
+            reason = "the kernel died, often for want of memory"
+        elif isinstance(error, PapermillExecutionError):
+            told = f"{error.evalue.strip()}\n".splitlines()[0]
+            reason = told if hasattr(errors, error.ename) else f"{error.ename}: {told}"
+        place = f"{progress.label}: cell {progress.number} of {progress.total} ({progress.first_line})"
+        raise FacekitError(f"{place} failed: {reason}") from error
     folders = {str(folder): f"reports/{profile}/{task}", f"{root}/": "", str(root): ".", f"{cache_folder()}/": ".facekit/"}
     clean_notebook(notebook, folders | ({f"{home}/": "~/"} if len(home.parts) > 1 else {}))
     if (folder / "metrics.json").is_file():
-        text = f"{SUMMARY}\n\n{tables.summarise(read_record(folder / 'metrics.json'))}\n\n{SUMMARY_END}"
+        text = f"{SUMMARY}\n\n{site.summarise(read_record(folder / 'metrics.json'))}\n\n{SUMMARY_END}"
         notebook.cells[0].source = notebook.cells[0].source.replace(SUMMARY, text)
     nbformat.write(notebook, output)
     index = "../../index.html" if (target.parents[1] / "index.html").is_file() else ""
-    write_text(output.with_suffix(".html"), site.build_page(notebook, title=task, profile=profile, home=index))
+    write_text(output.with_suffix(".html"), site.build_page(notebook, profile, index))
     for number, cell in enumerate((cell for cell in notebook.cells if cell.cell_type == "code"), start=1):
         for text in [output.text for output in cell.outputs if output.get("name") == "stderr"]:
             progress.say(f"cell {number} wrote: {text.strip().splitlines()[0]}")
@@ -173,40 +180,35 @@ def _execute(source: Path, output: Path, changed: dict[str, Any], *, progress: _
     environment = {"TF_CPP_MIN_LOG_LEVEL": "2", "OPENBLAS_NUM_THREADS": "1"}
     if output.parents[1].name == "sample":  # as in the Makefile, which says why
         environment["TF_NUM_INTRAOP_THREADS"] = "1"
-    environment |= os.environ
-    environment |= {"FACEKIT_RUN_FOLDER": str(output.parent), CHANNEL: str(progress.channel)}
+    environment |= os.environ | {"FACEKIT_RUN_FOLDER": str(output.parent), CHANNEL: str(progress.channel)}
     if strict:
         modules = (path.relative_to(project_root()).with_suffix("") for path in (project_root() / "facekit").rglob("*.py"))
         names = ["__main__", *sorted(".".join(module.parts).removesuffix(".__init__") for module in modules)]
         environment["PYTHONWARNINGS"] = ",".join(f"error:::{name}" for name in names)
-    outcome, log, others = Future(), output.with_name(".log"), psutil.Process().children()
+    log, others = output.with_name(".log"), psutil.Process().children()
 
-    def work() -> None:
+    def work() -> Any:
         options = {"kernel_manager_class": _Kernel, "on_cell_start": progress.enter, "coalesce_streams": True}
         options |= {"kernel_name": "python3", "progress_bar": False, "cwd": project_root()}
         try:
-            outcome.set_result(papermill.execute_notebook(source, output, changed, **options))
-        except BaseException as error:
-            outcome.set_exception(error)
+            return papermill.execute_notebook(source, output, changed, **options)
         finally:
             ensure_event_loop().close()  # nbclient opens one for this thread and leaves it open
 
-    worker = Thread(target=work, daemon=True)
-    try:
-        with progress.console.status(progress.label) as status, log.open("wb") as file:
-            # The notebook holds what cells write. The kernel repeats it, with TensorFlow's notes on the processor.
-            _Kernel.options = {"env": environment, "stdout": file, "stderr": file}
-            worker.start()
-            while worker.is_alive():
-                worker.join(0.5)
+    with log.open("wb") as file, progress.console.status(progress.label) as status:
+        # The notebook holds what cells write. The kernel repeats it, with TensorFlow's notes on the processor.
+        _Kernel.options = {"env": environment, "stdout": file, "stderr": file}
+        outcome = ThreadPoolExecutor(1).submit(work)
+        try:
+            while wait([outcome], 0.5).not_done:
                 progress.show(status)
-    except BaseException:
-        for kernel in set(psutil.Process().children()) - set(others):
-            for process in (*kernel.children(recursive=True), kernel):  # its worker processes, which would outlive it
-                with contextlib.suppress(psutil.Error):
-                    process.kill()
-        worker.join(10)
-        raise
+        except BaseException:
+            for kernel in set(psutil.Process().children()) - set(others):
+                for process in (*kernel.children(recursive=True), kernel):  # its worker processes, which would outlive it
+                    with contextlib.suppress(psutil.Error):
+                        process.kill()
+            wait([outcome], 10)
+            raise
     if outcome.exception() and not isinstance(outcome.exception(), PapermillExecutionError):
         lines = log.read_text(encoding="utf-8", errors="replace").splitlines()  # why a kernel died is written nowhere else
         for line in [line for line in lines if not NOISE.match(line)][-20:]:
@@ -216,28 +218,12 @@ def _execute(source: Path, output: Path, changed: dict[str, Any], *, progress: _
     return outcome.result()
 
 
-def _explain(error: Exception, progress: _Progress) -> FacekitError:
-    """Return the one line for a failed cell."""
-    dead = isinstance(error, DeadKernelError)
-    reason = "the kernel died, often for want of memory" if dead else f"{type(error).__name__}: {error}"
-    if isinstance(error, PapermillExecutionError):
-        told = error.evalue.strip().splitlines()[:1]
-        reason = ": ".join([*([] if told and hasattr(errors, error.ename) else [error.ename]), *told])
-    received = f"{progress.label}: cell {progress.number} of {progress.total} ({progress.first_line}) failed: {reason}"
-    return FacekitError(received, hint=f"the notebook so far: {os.path.relpath(progress.failed, project_root())}")
-
-
 def clean_notebook(notebook: Any, replacements: dict[str, str]) -> None:
-    """Take times, paths and log lines out of an executed notebook, in place, so that two equal runs give equal files.
-
-    Args:
-        replacements: text in outputs to what replaces it, the longest first: folders of this machine.
-    """
+    """Take times, log lines and folders (`replacements`, longest first) out of a notebook, in place: equal runs, same bytes."""
     notebook.metadata.pop("papermill", None)
     for cell in notebook.cells:
         tags = cell.metadata.get("tags", [])
-        for key in ("papermill", "execution", *([] if tags else ["tags"])):
-            cell.metadata.pop(key, None)
+        cell.metadata = nbformat.from_dict({"tags": tags} if tags else {})
         if "injected-parameters" in tags:
             cell.id = "injected-parameters"  # papermill draws a new one each time
         for output in cell.get("outputs", []):

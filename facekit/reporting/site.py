@@ -1,33 +1,38 @@
-"""The static pages of all runs: reports/index.html, which shows an experiment's profiles together, and every notebook as HTML.
+"""What runs say, by templates/: reports/index.html, every notebook as HTML, the box on top of a report, and two tables.
 
-Pages hold everything they show and load nothing from elsewhere. A run that cannot be read is named on the index.
+Pages hold everything they show and load nothing from elsewhere. A run that cannot be read is named on the index. As a script
+(`make table`) this module writes README.md's table and reports/CLAIMS.md; with --check it says whether they are stale.
 """
 
 import re
-from functools import cache, partial
+import sys
+from functools import partial
+from os.path import commonprefix
 from pathlib import Path
 from typing import Any
+
+import nbformat
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from nbconvert import HTMLExporter
+from nbconvert.filters import markdown2html
 
 from facekit.errors import DataError, FacekitError
 from facekit.evaluation.metric import Metric
 from facekit.paths import project_root, write_text
 from facekit.progress import format_duration
 from facekit.reporting import claims
-from facekit.reporting.claims import Experiment, read_record
 from facekit.reporting.parameters import PROFILES
 
+BEGIN, END = "<!-- published: begin, written by make table -->", "<!-- published: end -->"
 TEMPLATES = Path(__file__).parent / "templates"
 SECTION = re.compile(r'<h2 id="([^"]*)"[^>]*>(.*?)</h2>', re.DOTALL)
 
 
 def build_site(reports: Path | None = None) -> tuple[Path, list[dict[str, Any]], list[str]]:
-    """Write reports/index.html and the pages that it links to.
+    """Write reports/index.html and the pages that it links to; DataError where there is no such folder.
 
-    Args:
-        reports: the folder of PROFILE/TASK; the project's if not given. A published.yaml in it is taken before the project's.
-
-    Returns:
-        The index, the runs on it, as `tabulate` reads them, and one line for each run that cannot be read.
+    A published.yaml in `reports` (default: the project's folder of PROFILE/TASK) is taken before the project's. Returned are
+    the index, the runs on it, as templates/runs.txt.j2 takes them, and one line for each run that cannot be read.
     """
     reports = Path(reports or project_root() / "reports").resolve()
     if not reports.is_dir():
@@ -36,7 +41,7 @@ def build_site(reports: Path | None = None) -> tuple[Path, list[dict[str, Any]],
     runs, problems = [], []
     for folder in [path for name in PROFILES for path in sorted((reports / name).glob("[!.]*")) if path.is_dir()]:
         try:
-            runs.append(_read_run(folder, register.get(folder.name)))
+            runs.append(_read_run(folder))
         except FacekitError as error:
             problems.append(f"{folder.parent.name}/{folder.name}: {error}".replace(f"{folder}/", ""))
     runs.sort(key=lambda run: run["record"].data["kind"] == "synthetic")  # real images first
@@ -46,51 +51,29 @@ def build_site(reports: Path | None = None) -> tuple[Path, list[dict[str, Any]],
     return write_text(reports / "index.html", render("index.html.j2", **values)), runs, problems
 
 
-def _read_run(folder: Path, experiment: Experiment | None) -> dict[str, Any]:
+def _read_run(folder: Path) -> dict[str, Any]:
     """Write the page of a run's notebook, and return the run as the index shows it."""
-    import nbformat
-
-    task, record = folder.name, read_record(folder / "metrics.json")
+    task, record = folder.name, claims.read_record(folder / "metrics.json")
     if (record.profile, record.task) != (folder.parent.name, task):
         raise DataError(f"metrics.json is of {record.profile}/{record.task}", expected=f"{folder.parent.name}/{task}")
     try:
         notebook = nbformat.read(folder / f"{task}.ipynb", as_version=4)
-        page = build_page(notebook, title=task, profile=record.profile, home="../../index.html")
+        page = build_page(notebook, record.profile, "../../index.html")
         shown = {"title": _find_title(notebook) or task} | _find_highlights(notebook)
         shown["facts"] = render("facts.html.j2", record=record)
     except Exception as error:  # a damaged run makes nbformat, nbconvert and formats raise whatever they meet
         reason = f"{task}: {type(error).__name__}: {error}".splitlines()[0][:200]
         raise DataError(reason, expected="the notebook and record of a run", hint="run the experiment again") from error
     write_text(folder / f"{task}.html", page)
-    tested = [metric for metric in record.metrics if metric.name.startswith("test/")]
-    headline = claims.find_headline(record) or next(iter([*tested, *record.metrics]), None)
-    claim, unit = claims.find_claim(experiment.claims if experiment else (), headline)
-    return shown | {
-        "record": record,
-        "place": f"{record.profile}/{task}",
-        "headline": headline,
-        "claim": claim,  # the published value that the headline is compared with
-        "unit": unit,
-        "values": claims.index_values(record.metrics, record.comparisons),
-        "verdicts": {row.claim: row for row in record.published},
-        "files": [path.name for kind in ("ipynb", "json", "csv") for path in sorted(folder.glob(f"[!.]*.{kind}"))],
-    }
+    shown |= {"record": record, "place": f"{record.profile}/{task}", "values": claims.index_values(record)}
+    shown["headline"], shown["published"], shown["unit"] = claims.find_headline(record, record.published)
+    shown["verdicts"] = {row.claim: row for row in record.published}
+    shown["files"] = [path.name for kind in ("ipynb", "json", "csv") for path in sorted(folder.glob(f"[!.]*.{kind}"))]
+    return shown
 
 
-def tabulate(runs: list[dict[str, Any]], folder: str) -> str:
-    """Return runs as text of three lines each, within 80 columns: headline, question, report below `folder`."""
-    return render("runs.txt.j2", runs=runs, folder=folder).rstrip()
-
-
-def build_page(notebook: Any, *, title: str, profile: str, home: str = "") -> str:
-    """Return an executed notebook as one page without scripts: contents, captions, long logs folded, light and dark.
-
-    Args:
-        title: where the notebook has none.
-        home: the link to the index, if there is one.
-    """
-    from nbconvert import HTMLExporter
-
+def build_page(notebook: Any, profile: str, home: str = "") -> str:
+    """Return an executed notebook as one page without scripts, with contents and captions; `home` is a link to the index."""
     template = (TEMPLATES / "cells.html.j2").read_text(encoding="utf-8")
     exporter = HTMLExporter(raw_template=template, exclude_input_prompt=True, exclude_output_prompt=True, embed_images=True)
     for name in [name for name in exporter.traits() if name.endswith("_url")]:
@@ -100,7 +83,7 @@ def build_page(notebook: Any, *, title: str, profile: str, home: str = "") -> st
     exporter.register_filter("demote_headings", demote)
     body, _ = exporter.from_notebook_node(notebook)
     body = re.sub(r'<a class="anchor-link" href="[^"]*">[^<]*</a>', "", body)  # a heading gets its id only with such a link
-    values = {"title": f"{_find_title(notebook) or title} ({profile})", "profile": profile, "home": home, "body": body}
+    values = {"title": f"{_find_title(notebook)} ({profile})", "profile": profile, "home": home, "body": body}
     return render("notebook.html.j2", contents=SECTION.findall(body), **values)
 
 
@@ -111,8 +94,6 @@ def _find_title(notebook: Any) -> str:
 
 def _find_highlights(notebook: Any) -> dict[str, Any]:
     """Return the first paragraph that section `Answer` wrote, as HTML, and the first figure of section 8, else of all."""
-    from nbconvert.filters import markdown2html
-
     section, answer, figures = "", "", []
     for cell in notebook.cells:
         headings = re.findall(r"^## +(.+)$", cell.source, re.MULTILINE) if cell.cell_type == "markdown" else []
@@ -129,21 +110,62 @@ def _find_highlights(notebook: Any) -> dict[str, Any]:
     return {"answer": answer, "figure": next(iter(figures), None)}
 
 
+def summarise(record: claims.Record, template: str = "box.md.j2") -> str:
+    """Return what a run found, in Markdown: the box on top of a report, or with answer.md.j2 the answer alone, in words."""
+    headline, row, unit = claims.find_headline(record, record.published)
+    form = ("{:.1%}" if unit == "share" else "{:.3f}").format
+    defined = headline and headline.value is not None
+    return render(template, record=record, headline=headline if defined else None, row=row, form=form)
+
+
+def write_tables(root: Path | None = None, *, check: bool = False) -> list[Path]:
+    """Write README.md's short table and reports/CLAIMS.md, and return the files that were not what the runs say.
+
+    Of an experiment's runs the one on photographs is taken, and the largest profile. With `check` nothing is written.
+    DataError: a record that cannot be read, or a README.md without the markers.
+    """
+    root = root or project_root()
+    paths = [path for name in PROFILES for path in (root / "reports" / name).glob("[!.]*/metrics.json")]
+    records = sorted(map(claims.read_record, paths), key=lambda record: list(claims.KINDS).index(record.kind), reverse=True)
+    last = {record.task: record for record in records}
+    parts = [_describe_run(last[task]) for task in claims.read_register() if task in last]
+    readme = root / "README.md"
+    before, _, tail = readme.read_text(encoding="utf-8").partition(BEGIN) if readme.is_file() else ("", "", "")
+    _, end, after = tail.partition(END)
+    if not end:
+        raise DataError(f"{readme}: no place for the table", expected=f"{BEGIN} and then {END}")
+    wanted = {readme: f"{before}{BEGIN}\n{render('readme.md.j2', parts=parts)}{END}{after}"}
+    wanted[root / "reports" / "CLAIMS.md"] = render("claims.md.j2", parts=parts)
+    stale = [path for path, text in wanted.items() if not path.is_file() or path.read_text(encoding="utf-8") != text]
+    for path in [] if check else stale:
+        write_text(path, wanted[path])
+    return stale
+
+
+def _describe_run(record: claims.Record) -> dict[str, Any]:
+    """Return what the two tables say of an experiment; each reason of a verdict is a note, numbered where it is met first."""
+    # The remark is what the reasons of all verdicts end in.
+    judged = [row for row in record.published if row.why and row.reproduced and row.verdict != "not comparable"]
+    remark = "; ".join(commonprefix([row.why.split("; ")[::-1] for row in judged])[::-1])
+    verdicts, table = claims.judge_all(record, remark)
+    notes, rows, rest = {}, [], {}
+    for row, cells in zip(verdicts, table.itertuples(index=False), strict=True):
+        if row.verdict == "not comparable":
+            rest.setdefault(row.why, []).append(cells.claim)
+        else:
+            numbers = [notes.setdefault(reason, len(notes) + 1) for reason in (row.why or "").split("; ") if reason]
+            rows.append((*cells[:5], ", ".join(map(str, sorted(numbers)))))
+    headline, row, unit = claims.find_headline(record, verdicts)
+    part = {"record": record, "question": claims.read_experiment(record.task).question, "judged": len(verdicts)}
+    part |= {"rows": rows, "notes": notes, "rest": rest, "place": f"{record.profile}/{record.task}/{record.task}.ipynb"}
+    part |= {"metric": headline.name if headline else "none", "ours": claims.format_value(headline, unit)}
+    part |= {"published": claims.format_value(row.value, unit), "verdict": row.verdict or "no verdict"} if row else {}
+    return {"published": "none", "verdict": ""} | part
+
+
 def render(template: str, **values: Any) -> str:
     """Return a page from a template of templates/; a name that the template knows and `values` lacks is an error."""
-    return _load_environment().get_template(template).render(values)
-
-
-@cache
-def _load_environment():
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    look = {"undefined": StrictUndefined, "trim_blocks": True, "lstrip_blocks": True}
-    environment = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=lambda name: ".html." in name, **look)
-    environment.filters |= {"value": claims.format_value, "measured": claims.format_measured, "place": place_marks}
-    environment.filters["duration"] = format_duration
-    environment.globals["kinds"] = claims.KINDS
-    return environment
+    return _ENVIRONMENT.get_template(template).render(values)
 
 
 def place_marks(metric: Metric, published: float | None = None) -> dict[str, float]:
@@ -159,3 +181,20 @@ def place_marks(metric: Metric, published: float | None = None) -> dict[str, flo
     start, end = (0.0, 1.0) if start >= 0 and end <= 1 else (start - margin, end + margin)
     places = {name: round(100 * (value - start) / (end - start), 2) for name, value in marks.items()}
     return places | {"start": start, "end": end}
+
+
+_OPTIONS = {"undefined": StrictUndefined, "trim_blocks": True, "lstrip_blocks": True}
+_ENVIRONMENT = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=lambda name: ".html." in name, **_OPTIONS)
+_ENVIRONMENT.filters |= {"value": claims.format_value, "place": place_marks, "duration": format_duration}
+_ENVIRONMENT.globals["kinds"] = claims.KINDS
+
+
+if __name__ == "__main__":
+    only_check = "--check" in sys.argv[1:]
+    try:
+        stale = write_tables(check=only_check)
+    except FacekitError as error:
+        sys.exit(f"facekit: {error}")
+    for path in stale:
+        print(f"{path.name}: {'stale, make table writes it' if only_check else 'written'}")
+    sys.exit(int(only_check and bool(stale)))

@@ -8,6 +8,7 @@ from facekit.paths import project_root
 from facekit.reporting import claims
 from facekit.reporting.claims import (
     Claim,
+    Record,
     index_values,
     judge,
     judge_all,
@@ -195,19 +196,16 @@ def test_a_verdict_is_marked_with_what_must_be_known():
 )
 def test_a_claimed_difference_is_judged_against_zero(interval, metric, verdict):
     claim = make_claim(kind="claim", value=None, reproduced=f"x minus y: {metric}")
-    measured = index_values([], [Comparison("x", "y", metric, 0.0, interval, 50)])[f"x minus y: {metric}"]
+    record = Record("smile", "laptop", "", {}, comparisons=[Comparison("x", "y", metric, 0.0, interval, 50)])
+    measured = index_values(record)[f"x minus y: {metric}"]
     assert judge(claim, measured, kind="photographs") == (verdict, "a difference, judged against 0")
 
 
 def test_verdicts_of_a_run_and_their_table():
-    values = index_values(
-        [
-            measure(0.83, (0.81, 0.85), name="test/cascade/accuracy", n=1611),
-            measure(0.84, (0.82, 0.86), name="test/stage1/accuracy"),
-        ],
-        [],
-    )
-    rows, shown = judge_all("smile", values, kind="photographs")
+    record = Record("smile", "laptop", "", {})  # photographs, where nothing else is said
+    record.metrics = [measure(0.83, (0.81, 0.85), name="test/cascade/accuracy", n=1611)]
+    record.metrics.append(measure(0.84, (0.82, 0.86), name="test/stage1/accuracy"))
+    rows, shown = judge_all(record)
     found = {row.claim: row for row in rows}
     assert len(rows) == 11
     why = "the published value was chosen on the test set"
@@ -275,7 +273,7 @@ def test_a_run_on_photographs_measures_what_the_register_names(path):
     if record.data["kind"] != "photographs":
         pytest.skip("a run on synthetic data is not judged")
     named = {claim.reproduced for claim in read_experiment(record.task).claims} - {None}
-    assert not named - set(index_values(record.metrics, record.comparisons))
+    assert not named - set(index_values(record))
 
 
 def test_no_published_number_is_in_the_code():

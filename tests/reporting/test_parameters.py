@@ -1,6 +1,7 @@
 """parameters.py: every value has the name, type and range of the notebook, and every path exists, before a kernel starts."""
 
 import json
+import re
 
 import pytest
 import yaml
@@ -20,7 +21,8 @@ learning_rate = 0.001  # peak learning rate (0..1]
 smoothing = 0.1  # label smoothing [0..1)
 optimizer = "adam"  # optimiser [adam, sgd, ""]
 augment = True  # whether images are augmented
-sizes = [64, 64]  # height and width in pixels [32..512]"""
+image_size = [64, 64]  # height and width in pixels [32..512]
+rates = [0.1, 0.01]  # learning rates to compare (0..1]"""
 
 
 @pytest.fixture(autouse=True)
@@ -46,7 +48,7 @@ def write_profiles(folder, text="", **profiles):
 
 def test_settings_replace_the_profile_and_the_profile_the_defaults(notebooks):
     write_profiles(notebooks, laptop={"epochs": 7, "learning_rate": 1})
-    merged = merge("tiny", "laptop", ["learning_rate=1e-4", "sizes=[96,80]", "augment=false", "smoothing=0"])
+    merged = merge("tiny", "laptop", ["learning_rate=1e-4", "image_size=[96,80]", "augment=false", "smoothing=0"])
     assert merged == {
         "profile": "laptop",
         "data": ".facekit/data/tiny",
@@ -57,7 +59,8 @@ def test_settings_replace_the_profile_and_the_profile_the_defaults(notebooks):
         "smoothing": 0.0,
         "optimizer": "adam",
         "augment": False,
-        "sizes": [96, 80],
+        "image_size": [96, 80],
+        "rates": [0.1, 0.01],
     }
 
 
@@ -68,8 +71,9 @@ def test_settings_replace_the_profile_and_the_profile_the_defaults(notebooks):
         ("epochs=2.0", 2),
         ("learning_rate=1", 1.0),
         ("smoothing=0", 0.0),
-        ("sizes=96, 80", [96, 80]),
-        ("sizes=", []),
+        ("image_size=96, 80", [96, 80]),
+        ("image_size=['96','96']", [96, 96]),
+        ("rates=1", [1.0]),
         ("optimizer=", ""),
         ("augment=False", False),
     ],
@@ -96,30 +100,42 @@ def test_a_setting_is_read_by_its_parameters_type(setting, value):
         ("smoothing=1", r"smoothing = '1'; expected a number \[0..1\)"),
         ("optimizer=adamw", r"optimizer = 'adamw'; expected text \[adam, sgd"),
         ("augment=2", "augment = '2'; expected true or false"),
-        ("sizes=[64,wide]", r"sizes = \['64', 'wide'\]; expected a list, each a whole number"),
-        ("sizes=[64,8]", "sizes = "),
-        ("sizes=" + "[" * 5000, "sizes = "),
+        ("image_size=[64,wide]", r"image_size = \['64', 'wide'\]; expected a list of values, each a whole number"),
+        ("image_size=[64,8]", "image_size = "),
+        ("image_size=" + "[" * 5000, "image_size = "),
+        ("image_size=", r"image_size = \[\]; expected a list of values, each a whole number"),
+        ("rates=", r"rates = \[\]; expected a list of different values, each a number \(0..1\]"),
+        ("rates=0.5,0.50", "rates = .*; expected a list of different values"),
         ("profile=full", "setting profile; give it as --profile or PROFILE"),
         ("data=nowhere", "data = .*nowhere' is not there; expected a folder; see `facekit data list`"),
         ("data=", "data = '' is not there"),
         ("data=.facekit/data/sample/facehack", "is not there; expected a folder; run `make sample`"),
         ("own_photos=nowhere", "own_photos = .*nowhere' is not there"),
+        ("own_photos=.facekit/data/tiny", "data/tiny: no image"),
+        (
+            "own_photos=.facekit/heic",
+            "own_photos: no image can be read, such as .*2.heic is no image that can be read: it starts",
+        ),
         ("weights=nothing.h5", "weights = .*nothing.h5' is not there; expected imagenet, none, sample, run:PROFILE/TASK"),
         ("weights=run:laptop/nothing", "'run:laptop/nothing' is not there; .*; make nothing PROFILE=laptop"),
     ],
 )
-def test_a_wrong_setting_is_refused_in_one_line(setting, told):
-    with pytest.raises(ParameterError, match=told) as caught:
+def test_a_wrong_setting_is_refused_in_one_line(notebooks, setting, told):
+    (notebooks / "cache" / "heic").mkdir()
+    for name in ("1.jpg", "2.heic"):
+        (notebooks / "cache" / "heic" / name).write_bytes(b"\0\0\0\x24ftypheic")
+    with pytest.raises(FacekitError, match=told) as caught:
         merge("tiny", "sample", [setting])
-    assert "\n" not in str(caught.value) and len(str(caught.value)) < 300
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 400
 
 
 @pytest.mark.parametrize(
-    ("value", "told"), [(True, "epochs = True"), (2.5, "epochs = 2.5"), (None, "epochs = None"), ({}, "epochs = {}")]
+    ("name", "value"),
+    [*(("epochs", value) for value in (True, 2.5, None, {})), ("rates", 3), ("data", "a\0b"), ("weights", "\0")],
 )
-def test_a_value_of_another_type_is_refused(value, told):
-    with pytest.raises(ParameterError, match=told):
-        merge("tiny", "sample", {"epochs": value})
+def test_a_value_that_is_none_is_refused(name, value):
+    with pytest.raises(ParameterError, match=re.escape(f"{name} = {value!r}; expected")):
+        merge("tiny", "sample", {name: value})
 
 
 @pytest.mark.parametrize(
@@ -131,6 +147,7 @@ def test_a_value_of_another_type_is_refused(value, told):
         ("epochs: !!python/object/apply:os.system [ls]", r"epochs = \['ls'\]; expected a whole number"),
         ("epoch: 3", "tiny.yaml, laptop: unknown parameter 'epoch'"),
         ("epochs: [", "expected a YAML file"),
+        (r'own_photos: "a\0b"', r"own_photos = 'a\\x00b'; expected text"),
     ],
 )
 def test_a_wrong_profile_is_refused_in_one_line(notebooks, line, told):
@@ -170,7 +187,7 @@ def test_ranges_that_the_cell_leaves_open_are_in_the_profiles_file(notebooks):
     text = (notebooks / "parameters" / "tiny.yaml").read_text()
     write_profiles(notebooks, text=f'allowed: {{units: "[1..]"}}\n{text}')
     assert merge("tiny", "sample", ["units=1,2"])["units"] == [1, 2]
-    with pytest.raises(ParameterError, match=r"units = \['0'\]; expected a list, each a whole number \[1..\] for units of"):
+    with pytest.raises(ParameterError, match=r"units = \['0'\]; expected a list of values, each a whole number \[1..\] for"):
         merge("tiny", "sample", ["units=0"])
     for wrong in ("{unit: '[1..]'}", "{epochs: '[1..]'}", "{units: 1}", "{units: [1]}", "5"):
         write_profiles(notebooks, text=f"allowed: {wrong}\n{text}")
@@ -254,8 +271,11 @@ def test_help_may_end_in_parentheses(notebooks):
     assert (found["b"].help, found["b"].allowed) == ("layers; -1: all", "[-1..]")
 
 
+UNKNOWN = b'{"cells": [{"cell_type": "heading"}, {"cell_type": "code", "source": "", "metadata": {"tags": ["parameters"]}}]}'
+
+
 @pytest.mark.parametrize(
-    "content", [b"\xff", b"[]", b"{}", b'{"cells": 3}', b'{"cells": [{"source": null, "metadata": {}}]}', b"[" * 99999]
+    "content", [b"\xff", b"[]", b"{}", b'{"cells": 3}', b'{"cells": [{"source": null, "metadata": {}}]}', b"[" * 99999, UNKNOWN]
 )
 def test_a_damaged_notebook_is_one_line(notebooks, content):
     (notebooks / "tiny.ipynb").write_bytes(content)
@@ -266,7 +286,7 @@ def test_a_damaged_notebook_is_one_line(notebooks, content):
 
 def test_collect_checks_what_the_notebook_runs_with():
     namespace = {name: parameter.default for name, parameter in read_parameters("tiny").items()} | {"other": object()}
-    assert collect("tiny", namespace)["sizes"] == [64, 64] and "other" not in collect("tiny", namespace)
+    assert collect("tiny", namespace)["image_size"] == [64, 64] and "other" not in collect("tiny", namespace)
     with pytest.raises(ParameterError, match="notebook tiny: epochs = 0"):
         collect("tiny", namespace | {"epochs": 0})
     del namespace["epochs"]
@@ -288,11 +308,40 @@ def test_paths_start_at_the_root_wherever_the_command_was_given(tmp_path, monkey
     assert path == (tmp_path / "own.weights.h5").resolve()
 
 
+# At most so many rows are taken as there are; the layers of a network are known where it is checked.
+COUNTS = ("rows", "held_out_rows", "train_images", "validation_images", "test_images", "short_images", "mismatch_images")
+COUNTS += ("frozen_layers",)
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        *("smile clusters=4", "age clusters=4", "age cnn_size=50", "smile alpha=0.01", "smile epochs=1000000000"),
+        *("smile seed=4294967295", "selfie-task1 dense_units=1000000", "selfie-task1 minimum_per_class=1000000000"),
+        *("selfie-auxiliary repeats=1000", "selfie-task2 validation_fraction=1e-320", "selfie-ranking regression_c=1e-300"),
+        *("selfie-ranking references=white,white", "selfie-ranking own=", "gender-size scales=", "gender-size scales=0.5,0.5"),
+        *(
+            "celeba-networks grid_networks=",
+            "celeba-networks grid_rates=",
+            "celeba-networks grid_dropouts=",
+            "celeba-networks compared_networks=ResNet18,ResNet18",
+        ),
+    ],
+)
+def test_what_would_fail_after_the_training_is_refused(monkeypatch, setting):
+    monkeypatch.setattr(parameters, "notebooks_folder", lambda: project_root() / "notebooks")
+    monkeypatch.setattr(parameters, "_check_path", lambda name, value: None)  # the data need not be here
+    task, word = setting.split()
+    with pytest.raises(ParameterError, match=f"settings of {task}: {word.partition('=')[0]} = .*; expected "):
+        merge(task, "sample", [word])
+
+
 def test_every_number_and_choice_of_the_projects_notebooks_has_its_bounds(monkeypatch):
     monkeypatch.setattr(parameters, "notebooks_folder", lambda: project_root() / "notebooks")
     for task in parameters.list_tasks():
         for name, parameter in read_parameters(task).items():
             elsewhere = name == "profile" or name.endswith(parameters.PATHS) or isinstance(parameter.default, bool)
             assert parameter.allowed or elsewhere, f"{task}: {name} has neither a range nor choices"
+            assert name in COUNTS or not parameter.allowed.endswith(("..]", "..)")), f"{task}: {name} has no upper bound"
     assert read_parameters("selfie-ranking")["own"].allowed == f"[{', '.join(ATTRIBUTES)}]"
     assert set(read_parameters("selfie-ranking")["references"].allowed[1:-1].split(", ")) <= set(ATTRIBUTES)

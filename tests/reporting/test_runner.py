@@ -28,7 +28,8 @@ augment = True  # whether images are varied"""
 @pytest.fixture(autouse=True)
 def own_folders(tmp_path, monkeypatch):
     monkeypatch.setenv("FACEKIT_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(parameters, "notebooks_folder", lambda: tmp_path / "notebooks")
+    for module in (parameters, runner):
+        monkeypatch.setattr(module, "notebooks_folder", lambda: tmp_path / "notebooks")
 
 
 def write_notebook(folder: Path, *sources: str, defaults: str = DEFAULTS, title: str = "# Parameters") -> None:
@@ -114,6 +115,21 @@ def test_a_failing_cell_is_named_and_the_earlier_run_stays(tmp_path):
     assert [path.name for path in (tmp_path / "reports" / "sample").iterdir()] == ["tiny"]
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device that is a full disk")
+def test_a_full_disk_is_named_and_no_notebook_is_promised(tmp_path):
+    full = "import os, pathlib\nnotebook = pathlib.Path(os.environ['FACEKIT_RUN_FOLDER'], 'tiny.ipynb')\n"
+    write_notebook(tmp_path, f"{full}notebook.unlink()\nnotebook.symlink_to('/dev/full')", "print('after')")
+    with pytest.raises(OSError, match="No space left on device: '.*reports/sample'"):
+        run_tiny(tmp_path)
+    assert not list((tmp_path / "cache").rglob("*.ipynb*")) and not list((tmp_path / "reports" / "sample").iterdir())
+    (tmp_path / "cache" / "failed").touch()
+    write_notebook(tmp_path, "1 / 0")
+    with pytest.raises(
+        FacekitError, match="failed: ZeroDivisionError: division by zero; the notebook so far could not be kept"
+    ):
+        run_tiny(tmp_path)
+
+
 def test_a_dead_kernel_is_told_in_one_line(tmp_path):
     write_notebook(tmp_path, "import os\nos._exit(9)")
     with pytest.raises(FacekitError, match=r"cell 2 of 2 \(import os\) failed: the kernel died"):
@@ -145,9 +161,10 @@ def test_strict_makes_warnings_of_our_code_errors_and_leaves_those_of_others(tmp
 
 def start_run(folder: Path) -> subprocess.Popen:
     code = (
-        "import signal, sys; from pathlib import Path; from facekit import cli; from facekit.reporting import parameters\n"
+        "import signal, sys; from pathlib import Path\n"
+        "from facekit import cli; from facekit.reporting import parameters, runner\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # where a shell's `&` has the tests ignore it
-        "folder = Path(sys.argv[1]); parameters.notebooks_folder = lambda: folder / 'notebooks'\n"
+        "folder = Path(sys.argv[1]); parameters.notebooks_folder = runner.notebooks_folder = lambda: folder / 'notebooks'\n"
         "sys.argv = ['facekit', 'run', 'tiny', '--out', str(folder / 'reports')]\nsys.exit(cli.main())\n"
     )
     environment = os.environ | {"PYTHONPATH": str(project_root())}
@@ -236,7 +253,7 @@ def test_the_box_is_put_into_the_first_cell_and_can_be_taken_out(tmp_path, monke
     record = "import os, pathlib\npathlib.Path(os.environ['FACEKIT_RUN_FOLDER'], 'metrics.json').write_text('{}')"
     write_notebook(tmp_path, record, title=title)
     monkeypatch.setattr(runner, "read_record", lambda path: SimpleNamespace(path=path))
-    monkeypatch.setattr(runner.tables, "summarise", lambda record: "> The box.")
+    monkeypatch.setattr(runner.site, "summarise", lambda record: "> The box.")
     source = nbformat.read(run_tiny(tmp_path) / "tiny.ipynb", as_version=4).cells[0].source
     assert "> The box." in source and source.startswith("# Title\n\n<!-- summary -->") and source.endswith("\n\nThe rest.")
     assert re.sub(f"{runner.SUMMARY}.*{runner.SUMMARY_END}", runner.SUMMARY, source, flags=re.DOTALL) == title

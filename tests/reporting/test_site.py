@@ -141,7 +141,7 @@ def test_the_index_shows_everything_of_a_run(tmp_path):
     write_run(tmp_path, "laptop")
     index, runs, problems = site.build_site(tmp_path)
     assert (len(runs), problems) == (1, [])
-    table = site.tabulate(runs, "reports")
+    table = site.render("runs.txt.j2", runs=runs, folder="reports").rstrip()
     assert "smile            81.25% [79.00%, 83.00%]    70.00%    test/cascade/accuracy" in table
     assert table.endswith("\n  reports/laptop/smile/smile.html")
     words = read_words(index)
@@ -209,7 +209,7 @@ def test_every_link_leads_somewhere_and_no_page_asks_outside_or_runs_a_script(tm
 def test_the_headline_is_what_the_profile_expects_else_the_first_on_the_test_set(tmp_path, monkeypatch):
     write_run(tmp_path, "sample", "unknown-task")
     assert "test/loss 0.5000 [0.4000, 0.6000]" in read_words(site.build_site(tmp_path)[0])
-    monkeypatch.setattr(claims, "find_headline", lambda record: record.metrics[0])
+    monkeypatch.setattr(claims, "find_headline", lambda record, verdicts: (record.metrics[0], None, None))
     words = read_words(site.build_site(tmp_path)[0])
     assert "train/loss 0.2500 0 1 n = 1,234; lower is better" in words
 
@@ -276,10 +276,10 @@ def test_what_runs_say_is_text_not_markup(tmp_path):
 def test_a_notebook_is_a_document_without_noise(tmp_path):
     notebook = nbformat.read(write_run(tmp_path, "sample") / "smile.ipynb", as_version=4)
     before = nbformat.writes(notebook)
-    page = site.build_page(notebook, title="smile", profile="sample", home="../../index.html")
+    page = site.build_page(notebook, "sample", "../../index.html")
     assert nbformat.writes(notebook) == before
     assert "All experiments" in page
-    assert "All experiments" not in site.build_page(notebook, title="smile", profile="sample")
+    assert "All experiments" not in site.build_page(notebook, "sample")
     assert "<title>A title &amp; more (sample)</title>" in page
     contents = re.findall(r'<li><a href="#([^"]+)">([^<]+)</a>', page)
     assert contents[0] == ("1-Question", "1 Question")

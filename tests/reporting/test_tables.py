@@ -1,4 +1,4 @@
-"""tables.py: README.md's table, CLAIMS.md and the box on top of a report say what the runs say."""
+"""site.py: README.md's table, CLAIMS.md and the box on top of a report say what the runs say."""
 
 import json
 import re
@@ -11,10 +11,9 @@ from nbformat.v4 import new_markdown_cell, new_notebook
 from facekit.errors import DataError
 from facekit.evaluation.metric import Metric
 from facekit.paths import project_root
-from facekit.reporting import tables
+from facekit.reporting import site
 from facekit.reporting.claims import Record, Verdict, read_record
 from facekit.reporting.record import dump_json
-from facekit.reporting.site import build_page
 
 RUN = {"started": "", "seconds": {"whole run": 90.0}, "peak_memory_mb": 1, "peak_gpu_memory_mb": None, "machine": {}}
 RUN |= {"versions": {}, "device": "cpu"}
@@ -43,15 +42,15 @@ def project(tmp_path):
         folder = tmp_path / "reports" / profile / "smile"
         folder.mkdir(parents=True)
         (folder / "metrics.json").write_text(dump_json(vars(make_record(kind, profile))))
-    (tmp_path / "README.md").write_text(f"# Title\n\n{tables.BEGIN}\nold\n{tables.END}\n\nThe end.\n")
+    (tmp_path / "README.md").write_text(f"# Title\n\n{site.BEGIN}\nold\n{site.END}\n\nThe end.\n")
     return tmp_path
 
 
 def test_tables_are_checked_and_written_from_metrics_by_the_rules_of_today(project):
     files = [project / "README.md", project / "reports" / "CLAIMS.md"]
-    assert tables.write_tables(project, check=True) == files
+    assert site.write_tables(project, check=True) == files
     assert "old" in files[0].read_text() and not files[1].exists()
-    assert tables.write_tables(project) == files
+    assert site.write_tables(project) == files
     readme, page = (path.read_text() for path in files)
     row = "| [smile](reports/laptop/smile/smile.ipynb) | Can a cascade of two classifiers tell a positive from a negative "
     row += "smile, and both from none? | test/cascade/accuracy | 79.21% | 83.00% [81.00%, 85.00%] | real photographs | above |"
@@ -61,34 +60,34 @@ def test_tables_are_checked_and_written_from_metrics_by_the_rules_of_today(proje
     assert "1. the published value was chosen on the test set\n2. MobileNet at 128 pixels\n3. not mirrored\n" in page
     assert page.count("MobileNet at 128 pixels") == page.count("chosen on the test set") == 1  # each reason once
     assert "- not measured in this run: Stage 2, positive against negative smile, best test accuracy of" in page
-    assert tables.write_tables(project, check=True) == []
+    assert site.write_tables(project, check=True) == []
 
 
 def test_a_readme_without_its_place_is_refused(project):
-    (project / "README.md").write_text(tables.END + tables.BEGIN)
+    (project / "README.md").write_text(site.END + site.BEGIN)
     with pytest.raises(DataError, match="README.md: no place for the table"):
-        tables.write_tables(project)
+        site.write_tables(project)
     (project / "README.md").unlink()
     with pytest.raises(DataError, match="README.md: no place for the table"):
-        tables.write_tables(project)
+        site.write_tables(project)
     assert not (project / "reports" / "CLAIMS.md").exists()
 
 
 def test_without_a_run_the_table_says_so(tmp_path):
-    (tmp_path / "README.md").write_text(f"{tables.BEGIN}{tables.END}")
+    (tmp_path / "README.md").write_text(f"{site.BEGIN}{site.END}")
     (tmp_path / "reports").mkdir()
-    tables.write_tables(tmp_path)
+    site.write_tables(tmp_path)
     assert "No run is there yet." in (tmp_path / "README.md").read_text()
 
 
 def test_a_damaged_run_is_named(project):
     (project / "reports" / "laptop" / "smile" / "metrics.json").write_text(json.dumps([]))
     with pytest.raises(DataError, match="laptop/smile/metrics.json"):
-        tables.write_tables(project)
+        site.write_tables(project)
 
 
 def test_the_box_has_question_answer_values_and_time():
-    assert tables.summarise(make_record()) == (
+    assert site.summarise(make_record()) == (
         "**Question.** Can a cascade tell smiles?\n\n"
         "**Answer.** The accuracy of the cascade on the test images is **83.0%** (95 % interval: 81.0% to 85.0%). That is "
         "significantly better than a model that always answers with the most frequent class (70.0%). The report says 79.0%: "
@@ -101,7 +100,7 @@ def test_the_box_has_question_answer_values_and_time():
 
 
 def test_the_boxs_table_is_a_table_on_the_page():
-    page = build_page(new_notebook(cells=[new_markdown_cell(tables.summarise(make_record()))]), title="t", profile="laptop")
+    page = site.build_page(new_notebook(cells=[new_markdown_cell(site.summarise(make_record()))]), "laptop")
     assert "<th>Published</th>" in page and "<td>83.0%</td>" in page and "| ---" not in page
 
 
@@ -115,23 +114,23 @@ def test_the_boxs_table_is_a_table_on_the_page():
     ],
 )
 def test_the_box_of_other_headlines(metric, told):
-    assert told in tables.summarise(make_record(metrics=[metric]))
+    assert told in site.summarise(make_record(metrics=[metric]))
 
 
 def test_the_box_of_a_number_predicts_the_mean_and_synthetic_data_are_not_compared():
     metric = Metric("test/alone/popularity/r2", 0.3, (0.2, 0.4), 90, 0.0)
     record = make_record("synthetic", "sample", metrics=[metric], published=[])
     record.task = "selfie-auxiliary"
-    told = tables.summarise(record)
+    told = site.summarise(record)
     assert "The R² of the popularity from the image alone on the test images is **0.300**" in told
     assert "significantly better than a model that always predicts the mean (0.000)" in told
     assert "This run used synthetic images, so its numbers cannot be compared with the report's." in told
-    assert "79.0%" not in tables.summarise(make_record("synthetic"))
+    assert "79.0%" not in site.summarise(make_record("synthetic"))
 
 
 def test_the_committed_tables_are_what_the_committed_runs_say():
     done = subprocess.run(
-        [sys.executable, "-m", "facekit.reporting.tables", "--check"], capture_output=True, text=True, cwd=project_root()
+        [sys.executable, "-m", "facekit.reporting.site", "--check"], capture_output=True, text=True, cwd=project_root()
     )
     listed = subprocess.run(["git", "status", "--porcelain", "reports"], capture_output=True, text=True, cwd=project_root())
     if re.search("metrics.json", listed.stdout):
@@ -141,7 +140,7 @@ def test_the_committed_tables_are_what_the_committed_runs_say():
 
 def test_every_committed_run_has_a_box():
     for path in (project_root() / "reports").glob("laptop/[!.]*/metrics.json"):
-        assert tables.summarise(read_record(path)).startswith("**Question.** ")
+        assert site.summarise(read_record(path)).startswith("**Question.** ")
 
 
 @pytest.mark.parametrize(
@@ -159,4 +158,4 @@ def test_every_committed_run_has_a_box():
 def test_metrics_have_names_in_words(task, name, told):
     record = make_record("synthetic", "sample", metrics=[Metric(name, 0.9, None, 90)], published=[])
     record.task = task
-    assert tables.answer(record).startswith(told)
+    assert site.summarise(record, "answer.md.j2").startswith(told)
