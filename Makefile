@@ -119,7 +119,7 @@ constraints: ## Resolve anew what the requirements bring along, in a clean envir
 	rm -rf .facekit/resolve
 
 clean: ## Remove .venv and what can be made again; downloaded data stays
-	rm -rf .venv *.egg-info .pytest_cache .ruff_cache build
+	rm -rf .venv *.egg-info .pytest_cache .ruff_cache .hypothesis build
 	find . -name __pycache__ -prune -exec rm -rf {} +
 	if [ -d .facekit ]; then find .facekit -mindepth 1 -maxdepth 1 ! -name data -exec rm -rf {} +; fi
 	rm -rf .facekit/data/sample

@@ -54,8 +54,6 @@ def _list_networks(values: dict[str, Any]) -> Iterator[tuple[str, str, str, int]
         elif values[name] or name != "compare_weights":  # which alone may be empty
             yield values["backbone"], name, values[name], frozen
     for name in ("compared_networks", "grid_networks"):
-        if values.get(name) == []:
-            raise ParameterError(f"{name} = []", expected="at least one network")
         for network in values.get(name, ()):
             start = "none" if values["weights"] == "sample" and network != "MobileNet" else values["weights"]
             yield network, "weights", start, 0 if start == "none" else frozen
