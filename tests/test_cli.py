@@ -140,9 +140,7 @@ def test_a_systems_error_names_path_and_setting(monkeypatch, capsys, tmp_path, w
 def test_only_options_that_say_where_facekit_writes_are_named(tmp_path, capsys):
     (tmp_path / "file").touch()
     assert cli.main(["data", "verify", "facehack", "--root", str(tmp_path), "--report", str(tmp_path / "file" / "a.json")]) == 1
-    told = (
-        f"facekit: {tmp_path}/file: File exists; --report or the environment variable FACEKIT_CACHE moves what facekit writes\n"
-    )
+    told = f"facekit: --report {tmp_path}/file/a.json: File exists; expected a file that can be written\n"
     assert capsys.readouterr().err == told
 
 

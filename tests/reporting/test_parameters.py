@@ -114,7 +114,7 @@ def test_a_setting_is_read_by_its_parameters_type(setting, value):
         ("own_photos=.facekit/data/tiny", "data/tiny: no image"),
         (
             "own_photos=.facekit/heic",
-            "own_photos: no image can be read, such as .*2.heic is no image that can be read: it starts",
+            "own_photos: no image can be read, such as .*2.heic is no image that can be read, or its header",
         ),
         ("weights=nothing.h5", "weights = .*nothing.h5' is not there; expected imagenet, none, sample, run:PROFILE/TASK"),
         ("weights=run:laptop/nothing", "'run:laptop/nothing' is not there; .*; make nothing PROFILE=laptop"),
