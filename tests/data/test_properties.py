@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from facekit.data.audit import NEAR, find_groups
 from facekit.data.balance import oversample
 from facekit.data.splits import merge_groups, split_table, split_validation
-from facekit.data.tables import divide, exclude_repeated, read_dataset
+from facekit.data.tables import divide, exclude_repeated, read_every_row
 from facekit.errors import DataError
 
 # The same examples in every run; one folder serves all of them.
@@ -49,7 +49,7 @@ def test_every_line_of_a_table_is_a_row_or_excluded_with_its_number(tmp_path, tr
         (tmp_path / f"{name}.csv").write_text(content.getvalue(), encoding="utf-8", errors="replace", newline="")
         lines += re.split("\r\n|\r|\n", content.getvalue())
     try:
-        dataset = read_dataset("facehack", tmp_path, every_row=True)
+        dataset = read_every_row("facehack", tmp_path)
     except DataError:
         return
     places = dataset.excluded[["file", "row"]]
