@@ -22,12 +22,14 @@ import psutil
 
 from facekit.paths import cache_folder, project_root
 
+QUIET = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "start_new_session": True}
+
 
 def start(task: str, home: Path) -> subprocess.Popen:
     """Start a run of a task whose cache and report are in `home`."""
     words = [sys.executable, "-m", "facekit", "run", task, "--profile", "sample", "--out", str(home / "reports")]
     environment = os.environ | {"FACEKIT_CACHE": str(home / "cache"), "TF_NUM_INTRAOP_THREADS": "1"}
-    return subprocess.Popen(words, cwd=project_root(), env=environment, stderr=subprocess.DEVNULL, start_new_session=True)
+    return subprocess.Popen(words, cwd=project_root(), env=environment, **QUIET)
 
 
 def finish(task: str, home: Path) -> dict:
@@ -39,13 +41,13 @@ def finish(task: str, home: Path) -> dict:
 
 
 def kill(process: subprocess.Popen) -> list[psutil.Process]:
-    """Kill a run and its kernel at once, as a power cut does, and return the processes that are left a second later."""
+    """Kill a run and its kernel at once, as a power cut does, and return the processes that are left ten seconds later."""
     family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
     for member in family:
         if member.is_running():
             member.send_signal(signal.SIGKILL)
     process.wait()
-    return psutil.wait_procs(family, timeout=1)[1]
+    return psutil.wait_procs(family, timeout=10)[1]
 
 
 def main() -> int:
