@@ -29,8 +29,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if not (project_root() / "notebooks").is_dir():
             raise FacekitError(f"no notebooks/ in {project_root()}", hint="run facekit from a checkout of the project")
-        if getattr(options, "seed", 0) < 0:
-            raise ParameterError(f"--seed {options.seed}", expected="0 or more")
         status = options.function(options) or 0
         sys.stdout.flush()
         return status

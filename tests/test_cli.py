@@ -58,7 +58,7 @@ def test_outside_a_checkout_it_is_said(monkeypatch, tmp_path, capsys):
         ("data sample faces", "unknown dataset 'faces'; expected one of"),
         ("data fetch faces", "faces"),
         ("data fetch facehack --file a", "--file with facehack; expected no --file: a dataset is downloaded whole"),
-        ("data sample facehack --seed -1", "--seed -1; expected 0 or more"),
+        ("data sample facehack --seed -1", "seed -1; expected 0 to 4,294,967,295"),
         ("data verify facehack --report a.txt", "a.txt; expected a name that ends in .json"),
         ("site --reports nowhere", "nowhere: no such folder"),
     ],

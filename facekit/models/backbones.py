@@ -80,11 +80,11 @@ def build(
     name: str,
     size: tuple[int, int],
     *,
-    weights="none",
-    alpha=1.0,
-    frozen_layers=0,
-    frozen_batchnorm="inference",
-    preprocessing="",
+    weights: str = "none",
+    alpha: float = 1.0,
+    frozen_layers: int = 0,
+    frozen_batchnorm: str = "inference",
+    preprocessing: str = "",
 ) -> keras.Model:
     """Build a network without its classifier, from RGB images in 0..255 to its last feature map.
 
@@ -105,9 +105,10 @@ def build(
         WeightsError: weights that are missing or must not be loaded.
     """
     check_network(name, size, alpha, frozen_layers)
-    for given, known in ((preprocessing, ("", "unit", "none")), (frozen_batchnorm, ("inference", "batch"))):
-        if given not in known:
-            raise ParameterError(repr(given), expected=f"one of {known}")
+    if preprocessing not in ("", "unit", "none"):
+        raise ParameterError(f"preprocessing {preprocessing!r}", expected='"" (the network\'s own), unit or none')
+    if frozen_batchnorm not in ("inference", "batch"):
+        raise ParameterError(f"frozen_batchnorm {frozen_batchnorm!r}", expected="inference or batch")
     network, scaling = BACKBONES[name]
     images = keras.Input((*size, 3), name="images")
     options = {"alpha": alpha} if name == "MobileNet" else {}

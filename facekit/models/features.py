@@ -5,12 +5,13 @@ import json
 
 import keras
 import numpy as np
+from numpy.lib.format import open_memmap
 from sklearn.cluster import KMeans
 from sklearn.decomposition import PCA
 
 from facekit.data.batches import Batches, digest
 from facekit.models.training import predict
-from facekit.paths import build_key, cache_folder
+from facekit.paths import build_key, cache_folder, read_cached
 
 
 def extract(base: keras.Model, images: np.ndarray) -> np.ndarray:
@@ -25,17 +26,12 @@ def extract(base: keras.Model, images: np.ndarray) -> np.ndarray:
     weights = hashlib.sha256("".join(digest(np.atleast_1d(weight.numpy())) for weight in base.weights).encode()).hexdigest()
     layers = [item["config"] for item in json.loads(base.to_json())["config"]["layers"]]
     path = cache_folder("features") / f"{build_key(layers=layers, weights=weights, images=digest(images))}.npy"
-    try:
-        return np.load(path, mmap_mode="r")
-    except FileNotFoundError:
-        pass
-    except Exception as error:  # a damaged file can raise nearly anything
-        print(f"{path}: damaged, so computed again ({error})")
-    model = keras.Model(base.input, keras.layers.GlobalAveragePooling2D(dtype="float32")(base.output))
-    with (part := path.with_suffix(".part")).open("wb") as stream:
-        np.save(stream, predict(model, Batches(images, batch_size=64), name="extracting features"))
-    part.replace(path)
-    return np.load(path, mmap_mode="r")
+    if read_cached(path, lambda path: open_memmap(path, mode="r")) is None:
+        model = keras.Model(base.input, keras.layers.GlobalAveragePooling2D(dtype="float32")(base.output))
+        with (part := path.with_suffix(".part")).open("wb") as stream:
+            np.save(stream, predict(model, Batches(images, batch_size=64), name="extracting features"))
+        part.replace(path)
+    return open_memmap(path, mode="r")
 
 
 def cluster_appearance(features: np.ndarray, clusters: int, *, seed: int) -> np.ndarray:

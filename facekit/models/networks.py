@@ -26,10 +26,10 @@ def check_networks(values: dict[str, Any]) -> None:
     sides = size if isinstance(size, list) else [size]
     sides = [side for side in (*sides, *map(values.get, ("input_height", "input_width", "claim_size"))) if side]
     for network, name, source, frozen in _list_networks(values):
+        alpha = values.get("alpha", 1.0) if network in ("MobileNet", values.get("backbone")) else 1.0
         if network in NETWORKS:  # one of your own is checked when it is built
-            alpha = values.get("alpha", 1.0) if network in ("MobileNet", values.get("backbone")) else 1.0
             check_network(network, sides, alpha, frozen)
-            _check_weights(name, source, network, alpha)
+        _check_weights(name, source, network, alpha)
 
 
 def check_network(name: str, sides: Sequence[int], alpha: float = 1.0, frozen: int = 0) -> None:
@@ -48,11 +48,11 @@ def check_network(name: str, sides: Sequence[int], alpha: float = 1.0, frozen: i
 def _list_networks(values: dict[str, Any]) -> Iterator[tuple[str, str, str, int]]:
     """Yield each network, the parameter of its weights, these weights, and how many of its layers are frozen."""
     frozen = values.get("frozen_layers", -1)
-    for name in [name for name in values if name.endswith("weights") and "backbone" in values]:
+    for name in [name for name in values if name.endswith("weights")]:
         if name == "other_weights" and "other_backbone" in values:
             yield values["other_backbone"], name, values[name], 0
         elif values[name] or name != "compare_weights":  # which alone may be empty
-            yield values["backbone"], name, values[name], frozen
+            yield values.get("backbone", "one of your own"), name, values[name], frozen
     for name in ("compared_networks", "grid_networks"):
         for network in values.get(name, ()):
             start = "none" if values["weights"] == "sample" and network != "MobileNet" else values["weights"]
@@ -64,7 +64,7 @@ def _check_weights(name: str, source: str, network: str, alpha: float) -> None:
     if source == "imagenet" and alpha not in WIDTHS:
         raise ParameterError(f"{name} = 'imagenet' with alpha = {alpha}", expected=f"one of {', '.join(map(str, WIDTHS))}")
     try:
-        if not (path := find_file(source)):
+        if not (path := find_file(source)) or network not in NETWORKS:
             return
         with open_layers(path, read_card(path)["sha256"] if source.startswith("run:") else None) as found:
             sizes = {each: max(found[layer][0].shape, default=0) for each, (*_, layer, _) in NETWORKS.items() if layer in found}

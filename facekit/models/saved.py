@@ -63,11 +63,10 @@ class Predictor:
             # What does not fit together fails here.
             self.outputs = [answer.name for answer in self.predict([np.zeros((8, 8, 3), np.uint8)])]
         except UNREADABLE as error:
-            received, hint = (
-                f"{path}: {type(error).__name__} {error}",
-                "run the experiment again: committed runs leave models out",
-            )
-            raise WeightsError(received, expected="a run's card and models", hint=hint) from error
+            hint = "run the experiment again: committed runs leave models out"
+            raise WeightsError(
+                f"{path}: {type(error).__name__} {error}", expected="a run's card and models", hint=hint
+            ) from error
 
     def predict(self, photos: Sequence[np.ndarray], *, explain: bool = False) -> list[Answer]:
         """Return one answer per output for photos, uint8 RGB of any sizes.

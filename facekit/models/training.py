@@ -19,7 +19,7 @@ import tensorflow as tf
 
 from facekit.data.batches import Batches, digest
 from facekit.errors import ParameterError, TrainingError
-from facekit.paths import build_key, cache_folder, write_text
+from facekit.paths import build_key, cache_folder, read_cached, write_text
 from facekit.progress import track
 
 # TensorFlow counts the traces of all networks of a notebook together, and warns as if one were traced again and again.
@@ -98,12 +98,18 @@ class Fit:
 
     def watched(self, name: str) -> np.ndarray:
         """Return the predictions of watched batches after every epoch, (epochs, n, outputs)."""
-        paths = [self.folder / f"{name}-{epoch:03d}.npz" for epoch in range(len(self.history))]
-        return np.concatenate([_read(path, (), "output") for path in paths])
+        return _read_watched(self.folder, name, len(self.history))
 
 
 def fit(
-    model: keras.Model, train: Batches, validation: Batches, *, name: str, epochs: int, checkpoint="last", watch=None
+    model: keras.Model,
+    train: Batches,
+    validation: Batches,
+    *,
+    name: str,
+    epochs: int,
+    checkpoint: str = "last",
+    watch: dict[str, Batches] | None = None,
 ) -> Fit:
     """Train a compiled model as `model.fit` does, and remember it.
 
@@ -219,33 +225,31 @@ class _Keeper(keras.callbacks.Callback):
         self.set_model(model)
         self.train, self.watch, self.checkpoint, self.progress = train, watch, checkpoint, progress
         self.folder, self.state, self.history, self.rows = folder, folder / "state.npz", folder / "history.json", []
-        try:
-            if self.history.exists() or self.state.exists():
-                self._resume()
-        except Exception as error:  # a damaged file can raise nearly anything, and all of them can be made again
-            print(f"{folder}: damaged, so trained again ({type(error).__name__} {error})")
-            shutil.rmtree(folder)
-            folder.mkdir()
-            self.rows = []
+        if self.history.exists() or self.state.exists():
+            self.rows = read_cached(folder, self._resume) or []
+            if not self.rows:
+                shutil.rmtree(folder)
+                folder.mkdir()
         progress.update(len(self.rows) * len(train))
 
-    def _resume(self) -> None:
-        """Take over what an earlier fit left, all of which is read before a variable changes."""
+    def _resume(self, folder: Path) -> list[dict]:
+        """Take over what an earlier fit left, all of which is read before a variable changes, and return its history."""
         variables = self.model.weights
-        values = _read(self.folder / "best.npz", variables)
+        values = _read(folder / "best.npz", variables)
         if self.history.exists():
             rows = self.history.read_text()
         else:
             self.model.optimizer.build(self.model.trainable_variables)
             variables = self.model.variables + self.model.optimizer.variables
             *values, rows = _read(self.state, variables, "rows")
-        self.rows = json.loads(str(rows))
-        if not self.rows or any("seconds" not in row for row in self.rows):
+        rows = json.loads(str(rows))
+        if not rows or any("seconds" not in row for row in rows):
             raise ValueError("no history")
         for name in self.watch:
-            Fit(self.model, self.rows, self.folder).watched(name)
+            _read_watched(folder, name, len(rows))
         for variable, value in zip(variables, values, strict=True):
             variable.assign(value)
+        return rows
 
     @property
     def best(self) -> int:
@@ -286,6 +290,10 @@ class _Keeper(keras.callbacks.Callback):
         # In their order, not by name, since names need not be unique.
         np.savez(part := self.folder / f"{name}.part.npz", *[variable.numpy() for variable in variables], **arrays)
         part.replace(self.folder / f"{name}.npz")
+
+
+def _read_watched(folder: Path, name: str, epochs: int) -> np.ndarray:
+    return np.concatenate([_read(folder / f"{name}-{epoch:03d}.npz", (), "output") for epoch in range(epochs)])
 
 
 def _read(path: Path, variables, *names: str) -> list[np.ndarray]:

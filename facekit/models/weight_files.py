@@ -41,12 +41,13 @@ def find_file(source: str) -> Path | None:
     """Return the file of weights as weights.load_weights names them, None for `none` and `imagenet`; WeightsError: no file."""
     if source in ("none", "imagenet"):
         return None
-    path = SAMPLE_FILE if source == "sample" else resolve(source)
+    path, hint = SAMPLE_FILE if source == "sample" else resolve(source), ""
     if run := re.fullmatch(r"run:([a-z0-9-]+)/([a-z0-9-]+)", source):
         path = project_root().joinpath("reports", *run.groups(), "model", BACKBONE_NAME)
+        hint = f"make {run[2]} PROFILE={run[1]}"
     if not path.is_file():
         expected = "imagenet, none, sample, run:PROFILE/TASK of a run that saved its backbone, as celeba's do, or a file"
-        raise WeightsError(f"{path} is no file", expected=expected)
+        raise WeightsError(f"{path} is no file", expected=expected, hint=hint)
     return path
 
 

@@ -54,7 +54,7 @@ class Parameter:
             if not found or (len(set(found)) < len(found) and not repeats):
                 raise ValueError
         except ValueError:  # pydantic's ValidationError is one
-            wanted += f" {self.allowed} for {self.help}, such as {self.default!r}"
+            wanted += f" {self.allowed} ({self.help}), such as {self.default!r}"
             raise ParameterError(f"{where}: {self.name} = {value!r:.80}", expected=wanted) from None
         return found if listed else found[0]
 
@@ -225,7 +225,8 @@ def merge(task: str, profile: str, settings: dict[str, Any] | Sequence[str] = ()
         if name in given and values[name] not in WEIGHTS_WORDS and not values[name].startswith((f"{CACHE}/", "run:")):
             # It starts at the project's root, so that no report shows a user's folder.
             values[name] = Path(os.path.relpath(expand(values[name]), project_root())).as_posix()
-        _check_path(name, values[name])
+        if not name.endswith("weights"):  # which check_networks looks into
+            _check_path(name, values[name])
     check_networks(values)
     return values
 
@@ -239,18 +240,11 @@ def collect(task: str, namespace: dict[str, Any]) -> dict[str, Any]:
 
 
 def _check_path(name: str, value: str) -> None:
-    """Refuse weights, data and own photos that are not there or can't be read, before a run meets that after an hour."""
-    there, expected = resolve(value).is_dir() if value else name != "data", "a folder"
+    """Refuse data and own photos that are not there or can't be read, before a run meets that after an hour."""
+    there = resolve(value).is_dir() if value else name != "data"
     hint = "run `make sample`" if value.startswith(f"{CACHE}/data/sample") else "see `facekit data list`"
-    if name.endswith("weights"):
-        there, hint = value in WEIGHTS_WORDS or resolve(value).is_file(), ""
-        expected = "imagenet, none, sample, run:PROFILE/TASK of a finished run, or a file"
-        if run := re.fullmatch(r"run:([\w-]+)/([\w-]+)", value):
-            model = project_root() / "reports" / run[1] / run[2] / "model"
-            there = (model / "backbone.weights.h5").is_file()
-            hint = f"make {run[2]} PROFILE={run[1]}"
     if not there:
-        raise ParameterError(f"{name} = {value!r} is not there", expected=expected, hint=hint)
+        raise ParameterError(f"{name} = {value!r} is not there", expected="a folder", hint=hint)
     if name == "own_photos" and value:
         from facekit.data.images import OWN_PHOTOS, list_images, read_image
 

@@ -98,8 +98,8 @@ def test_counted_layer_names_do_not_depend_on_the_session(built):
         ({"name": "VGG16"}, "backbone 'VGG16'; expected one of MobileNet, ResNet18"),
         ({"name": "InceptionV3", "size": (75, 74)}, "images of 74 pixels for InceptionV3; expected 75 pixels or more"),
         ({"name": "ResNet50", "alpha": 0.5}, "alpha = 0.5 for ResNet50"),
-        ({"preprocessing": "imagenet"}, "'imagenet'; expected one of .*'unit', 'none'"),
-        ({"frozen_batchnorm": "train"}, "'train'; expected one of .*'inference', 'batch'"),
+        ({"preprocessing": "imagenet"}, "preprocessing 'imagenet'; expected .*unit or none"),
+        ({"frozen_batchnorm": "train"}, "frozen_batchnorm 'train'; expected inference or batch"),
         ({"frozen_layers": 87}, "frozen_layers = 87 for MobileNet; expected -1 to 86, its layers"),
     ],
 )

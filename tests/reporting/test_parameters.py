@@ -87,7 +87,7 @@ def test_a_setting_is_read_by_its_parameters_type(setting, value):
     [
         ("epoch=3", "settings of tiny: unknown parameter 'epoch'; expected one of profile, data, weights"),
         ("epochs", "setting 'epochs'; expected NAME=VALUE"),
-        ("epochs=2.5", r"epochs = '2.5'; expected a whole number \[1..\] for epochs of the network, such as 2"),
+        ("epochs=2.5", r"epochs = '2.5'; expected a whole number \[1..\] \(epochs of the network\), such as 2"),
         ("epochs=1:30", "epochs = '1:30'; expected a whole number"),
         ("epochs=true", "epochs = 'true'; expected a whole number"),
         ("epochs=2026-01-01", "epochs = '2026-01-01'; expected a whole number"),
@@ -116,8 +116,11 @@ def test_a_setting_is_read_by_its_parameters_type(setting, value):
             "own_photos=.facekit/heic",
             "own_photos: no image can be read, such as .*2.heic is no image that can be read, or its header",
         ),
-        ("weights=nothing.h5", "weights = .*nothing.h5' is not there; expected imagenet, none, sample, run:PROFILE/TASK"),
-        ("weights=run:laptop/nothing", "'run:laptop/nothing' is not there; .*; make nothing PROFILE=laptop"),
+        (
+            "weights=nothing.h5",
+            "weights = .*nothing.h5': .*nothing.h5 is no file; expected imagenet, none, sample, run:PROFILE/TASK",
+        ),
+        ("weights=run:laptop/nothing", "'run:laptop/nothing': .* is no file; .*; make nothing PROFILE=laptop"),
     ],
 )
 def test_a_wrong_setting_is_refused_in_one_line(notebooks, setting, told):
@@ -187,7 +190,7 @@ def test_ranges_that_the_cell_leaves_open_are_in_the_profiles_file(notebooks):
     text = (notebooks / "parameters" / "tiny.yaml").read_text()
     write_profiles(notebooks, text=f'allowed: {{units: "[1..]"}}\n{text}')
     assert merge("tiny", "sample", ["units=1,2"])["units"] == [1, 2]
-    with pytest.raises(ParameterError, match=r"units = \['0'\]; expected a list of values, each a whole number \[1..\] for"):
+    with pytest.raises(ParameterError, match=r"units = \['0'\]; expected a list of values, each a whole number \[1..\] \("):
         merge("tiny", "sample", ["units=0"])
     for wrong in ("{unit: '[1..]'}", "{epochs: '[1..]'}", "{units: 1}", "{units: [1]}", "5"):
         write_profiles(notebooks, text=f"allowed: {wrong}\n{text}")
