@@ -102,14 +102,7 @@ class Fit:
 
 
 def fit(
-    model: keras.Model,
-    train: Batches,
-    validation: Batches,
-    *,
-    name: str,
-    epochs: int,
-    checkpoint: str = "last",
-    watch: dict[str, Batches] | None = None,
+    model: keras.Model, train: Batches, validation: Batches, *, name: str, epochs: int, checkpoint: str = "last", watch=None
 ) -> Fit:
     """Train a compiled model as `model.fit` does, and remember it.
 
