@@ -1,11 +1,11 @@
 # Two commands: `make reports` and `make test`. Settings are given behind the target or in the environment:
-#   make smile PROFILE=laptop DATA=../shared/data/facehack WEIGHTS=imagenet SET="epochs=3 learning_rate=1e-4"
+#   make smile PROFILE=laptop DATA=../shared/data/facehack WEIGHTS=imagenet SET="epochs=3 learning_rate=1e-4" WORKERS=4
 PYTHON ?= python3
 PROFILE ?= sample
 DATA ?=
 WEIGHTS ?=
 SET ?=
-export PROFILE DATA WEIGHTS SET RUNS PORT COUNT EPOCHS SEED
+export PROFILE DATA WEIGHTS SET WORKERS SCHEDULER RUNS PORT COUNT EPOCHS SEED
 ifeq ($(PROFILE),sample)
 # One thread an operation, also in JupyterLab and nbval: so small networks gain little from two, and one gives the same values on
 # any number of processors.
@@ -18,6 +18,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 READY := .venv/ready
 DEMO := .venv/demo
+CLUSTER := .venv/cluster
 
 # Each problem is one line and an exit status, before anything is made: $(error) is the only way in which make adds no second line.
 can_run = $(shell command -v "$(PYTHON)")
@@ -32,7 +33,7 @@ ifneq (,$(filter $(TASKS),$(MAKECMDGOALS)))
 $(if $(filter $(PROFILE),$(PROFILES)),,$(error unknown profile '$(PROFILE)'; expected one of $(PROFILES)))
 endif
 
-.PHONY: help reports test check site demo lab tensorboard sample sample-weights table format constraints gpu clean $(TASKS)
+.PHONY: help reports test check site demo lab tensorboard sample sample-weights table format constraints cluster gpu clean $(TASKS)
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' Makefile
@@ -52,7 +53,7 @@ site: $(READY) ## Write reports/index.html, the page of all runs, and what it li
 demo: $(READY) $(DEMO) ## Open a page on which every trained network predicts your photo; RUNS= and PORT= change it
 	@set -f; $(BIN)/facekit demo $$RUNS $${PORT:+--port "$$PORT"}
 
-test: check $(DEMO) ## Run all tests, and every committed sample report again to compare it
+test: check $(DEMO) $(CLUSTER) ## Run all tests, and every committed sample report again to compare it
 	$(BIN)/python -m pytest -rs -n 2 --dist worksteal
 	$(BIN)/python -m pytest -o addopts= --nbval-lax --nbval-current-env -n 2 --dist loadscope reports/sample
 
@@ -83,9 +84,10 @@ format: $(READY) ## Format code and notebooks
 	$(BIN)/ruff format .
 
 # Where several run at a time, each writes whole lines: two moving lines would overwrite each other.
-$(TASKS): $(READY) $(if $(filter sample,$(PROFILE)),sample)
+$(TASKS): $(READY) $(if $(WORKERS)$(SCHEDULER),$(CLUSTER)) $(if $(filter sample,$(PROFILE)),sample)
 	@set -f; $(if $(filter -j% --jobserver%,$(MAKEFLAGS)),TTY_COMPATIBLE=0) $(BIN)/facekit run $@ --profile "$$PROFILE" \
-	  $${DATA:+--data "$$DATA"} $${WEIGHTS:+--weights "$$WEIGHTS"} $${SET:+--set $$SET}
+	  $${DATA:+--data "$$DATA"} $${WEIGHTS:+--weights "$$WEIGHTS"} $${SET:+--set $$SET} \
+	  $${WORKERS:+--workers "$$WORKERS"} $${SCHEDULER:+--scheduler "$$SCHEDULER"}
 
 $(READY): requirements.txt requirements-dev.txt constraints.txt pyproject.toml
 	$(check_python)
@@ -104,6 +106,12 @@ $(DEMO): $(READY) requirements-demo.txt
 	@$(PIP) --no-deps -r requirements-demo.txt
 	@touch $@
 
+$(CLUSTER): $(READY) requirements-cluster.txt
+	@echo "installing Dask"; $(PIP) -r requirements-cluster.txt -c constraints.txt
+	@touch $@
+
+cluster: $(CLUSTER) ## Install Dask, for WORKERS= and SCHEDULER=
+
 gpu: $(READY) ## Put TensorFlow with NVIDIA's libraries into .venv in place of the CPU wheel (Linux)
 	$(BIN)/python -m pip uninstall --yes tensorflow-cpu tensorflow
 	$(BIN)/python -m pip install -r requirements-gpu.txt -c constraints.txt
@@ -113,7 +121,7 @@ constraints: ## Resolve anew what the requirements bring along, in a clean envir
 	rm -rf .facekit/resolve
 	"$(PYTHON)" -m venv .facekit/resolve
 	.facekit/resolve/bin/python -m pip install --quiet --disable-pip-version-check --dry-run --ignore-installed \
-	  --report .facekit/resolve/report.json -r requirements-dev.txt -r requirements-gpu.txt
+	  --report .facekit/resolve/report.json -r requirements-dev.txt -r requirements-gpu.txt -r requirements-cluster.txt
 	@printf '# Made by `make constraints`: every package that the requirements bring along.\n' > constraints.txt
 	@.facekit/resolve/bin/python -c 'import json; print("\n".join(sorted("{name}=={version}".format(**row["metadata"]) for row in json.load(open(".facekit/resolve/report.json"))["install"])))' >> constraints.txt
 	rm -rf .facekit/resolve

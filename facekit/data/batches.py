@@ -23,8 +23,13 @@ def digest(array: np.ndarray) -> str:
     content = hashlib.sha256(f"{array.shape} {array.dtype.str}".encode())
     content.update(np.ascontiguousarray(array))
     if not array.flags.writeable:
-        _DIGESTS[id(array)] = (weakref.ref(array), content.hexdigest())
+        remember_digest(array, content.hexdigest())
     return content.hexdigest()
+
+
+def remember_digest(array: np.ndarray, content: str) -> None:
+    """Remember the digest of an array that cannot be written to."""
+    _DIGESTS[id(array)] = (weakref.ref(array), content)
 
 
 class Batches(keras.utils.PyDataset):

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -9,9 +10,12 @@ from numpy.lib.format import open_memmap
 from sklearn.cluster import KMeans
 from sklearn.decomposition import PCA
 
+from facekit import cluster
 from facekit.data.batches import Batches, digest
 from facekit.models.training import predict
 from facekit.paths import build_key, cache_folder, read_cached
+
+PART = 256 * 64  # images of one unit of work, whose features are one file: what is finished is not computed again
 
 
 def extract(base: keras.Model, images: np.ndarray) -> np.ndarray:
@@ -28,10 +32,30 @@ def extract(base: keras.Model, images: np.ndarray) -> np.ndarray:
     path = cache_folder("features") / f"{build_key(layers=layers, weights=weights, images=digest(images))}.npy"
     if read_cached(path, lambda path: open_memmap(path, mode="r")) is None:
         model = keras.Model(base.input, keras.layers.GlobalAveragePooling2D(dtype="float32")(base.output))
-        with (part := path.with_suffix(".part")).open("wb") as stream:
-            np.save(stream, predict(model, Batches(images, batch_size=64), name="extracting features"))
-        part.replace(path)
+        parts = {start: path.with_name(f"{path.stem}-{start}.npy") for start in range(0, len(images), PART)}
+        jobs = {part.name: (model, images, start, part) for start, part in parts.items() if not part.exists()}
+        if cluster.is_used():
+            cluster.run_all(_extract_packed, {name: cluster.pack(job) for name, job in jobs.items()}, "features")
+        else:
+            for job in jobs.values():
+                _extract_part(*job)
+        with (whole := path.with_suffix(".part")).open("wb") as stream:
+            np.save(stream, np.concatenate([np.load(part, mmap_mode="r") for part in parts.values()]))
+        whole.replace(path)
+        for part in parts.values():
+            part.unlink()
     return open_memmap(path, mode="r")
+
+
+def _extract_part(model: keras.Model, images: np.ndarray, start: int, path: Path) -> None:
+    rows = np.arange(start, min(start + PART, len(images)))
+    with (part := path.with_suffix(".part")).open("wb") as stream:
+        np.save(stream, predict(model, Batches(images, rows=rows, batch_size=64), name="extracting features"))
+    part.replace(path)
+
+
+def _extract_packed(name: str, packed: bytes) -> None:
+    _extract_part(*cluster.unpack(packed))
 
 
 def cluster_appearance(features: np.ndarray, clusters: int, *, seed: int) -> np.ndarray:

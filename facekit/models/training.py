@@ -4,37 +4,45 @@ Predictions of watched batches, such as the test set's, are stored without label
 """
 
 import gc
-import json
 import os
 import re
-import shutil
-import time
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import keras
 import numpy as np
 import pandas as pd
 import tensorflow as tf
+from filelock import FileLock
 
-from facekit.data.batches import Batches, digest
-from facekit.errors import ParameterError, TrainingError
-from facekit.paths import build_key, cache_folder, read_cached, write_text
+from facekit import cluster
+from facekit.data.batches import Batches
+from facekit.errors import FacekitError, ParameterError, TrainingError
+from facekit.models.checkpoints import Keeper, compute_key, read_watched
+from facekit.paths import cache_folder
 from facekit.progress import track
 
 # TensorFlow counts the traces of all networks of a notebook together, and warns as if one were traced again and again.
 tf.get_logger().addFilter(lambda record: "tf.function retracing" not in record.getMessage())
-# Goes up when facekit's own augmentation, losses or training compute something else, so that older fits are ignored.
-REVISION = 2
 
 
-def set_up(*, seed: int, gpu_memory_mb: int = 0, mixed_precision: bool = False) -> str:
-    """Seed Keras, limit a GPU's memory and set the precision, before the first network is built; return the device.
+def set_up(*, seed: int, gpu_memory_mb: int = 0, mixed_precision: bool = False, devices: str = "") -> None:
+    """Seed Keras, limit a GPU's memory, set the precision and choose the devices, before the first network is built.
+
+    On several devices each takes an equal part of every batch, and their gradients are averaged: batch size and learning rate
+    mean the same as on one. Where a last batch can't be divided evenly, its rows do not count quite alike.
 
     Args:
         seed: of weights and dropout.
         gpu_memory_mb: TensorFlow's logical limit on the first GPU in MiB; 0: none.
         mixed_precision: compute in 16 bits, store in 32: float16 on a GPU, bfloat16 on a CPU. Outputs need dtype="float32".
+        devices: of one training: `one`, `all` of this machine (its GPUs, or TensorFlow's logical CPUs), or a number of them;
+            with TF_CONFIG in the environment those of all its workers. Empty: leave them as they are.
+
+    Raises:
+        ParameterError: other devices than there are, or the GPU is in use.
     """
     keras.backend.clear_session()
     gc.collect()
@@ -47,7 +55,35 @@ def set_up(*, seed: int, gpu_memory_mb: int = 0, mixed_precision: bool = False) 
             raise ParameterError("gpu_memory_mb: the GPU is in use", hint="restart the notebook's kernel") from error
     low = "mixed_float16" if gpus else "mixed_bfloat16"
     keras.mixed_precision.set_global_policy(low if mixed_precision else "float32")
-    return f"{len(gpus)} gpu" if gpus else "cpu"
+    if devices:
+        tf.distribute.experimental_set_strategy(_choose_strategy(devices))
+
+
+def _choose_strategy(devices: str) -> tf.distribute.Strategy | None:
+    if devices != "one" and "TF_CONFIG" in os.environ:
+        try:
+            return _Workers()
+        except (KeyError, TypeError, ValueError) as error:
+            raise ParameterError(
+                f"environment variable TF_CONFIG: {error}", expected="TensorFlow's JSON of all workers"
+            ) from error
+    known = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
+    count = {"one": 1, "all": len(known)}.get(devices) or (int(devices) if devices.isdecimal() else 0)
+    if not 0 < count <= len(known):
+        raise ParameterError(f"devices = {devices!r}", expected=f"one, all or a number up to {len(known)}, as this machine has")
+    return tf.distribute.MirroredStrategy([device.name for device in known[:count]]) if count > 1 else None
+
+
+class _Workers(tf.distribute.MultiWorkerMirroredStrategy):
+    """As TensorFlow's, but it also reduces what Keras asks it to (https://github.com/keras-team/keras/issues/20585)."""
+
+    def reduce(self, reduce_op, value, axis=None):
+        def choose(values):
+            return self.experimental_local_results(values)[0]
+
+        if isinstance(value, tuple):  # a whole batch, of which Keras only wants the shapes
+            return tf.nest.map_structure(choose, value)
+        return super().reduce(reduce_op, value, axis if choose(value).shape.rank else None)
 
 
 @keras.saving.register_keras_serializable("facekit")
@@ -98,7 +134,7 @@ class Fit:
 
     def watched(self, name: str) -> np.ndarray:
         """Return the predictions of watched batches after every epoch, (epochs, n, outputs)."""
-        return _read_watched(self.folder, name, len(self.history))
+        return read_watched(self.folder, name, len(self.history))
 
 
 def fit(
@@ -122,35 +158,73 @@ def fit(
     """
     if epochs < 1:
         raise ParameterError(f"epochs {epochs}", expected="at least 1")
-    watch = watch or {}
-    fingerprints = {name: each.fingerprint() for name, each in {"train": train, "validation": validation, **watch}.items()}
-    key = _compute_key(model, fingerprints, [epochs, checkpoint])
-    folder = cache_folder("fits", f"{re.sub('[^A-Za-z0-9]+', '-', name)}-{key}")
-    with track(None, name, epochs * len(train), unit="batch") as progress:
-        keeper = _Keeper(model, folder, train, watch, checkpoint, progress)
+    folder = _name_folder(model, train, validation, name, epochs, checkpoint, watch or {})
+    watched = {name: partial(predict, batches=batches) for name, batches in (watch or {}).items()}
+    lock = FileLock(cache_folder("locks") / f"{folder.name}.lock")  # the same fit may be asked for elsewhere
+    with lock, track(None, name, epochs * len(train), unit="batch") as progress:
+        keeper = Keeper(model, folder, train, watched, checkpoint, progress)
         if not keeper.history.exists():
             _run(model, train, validation, epochs, keeper)
     return Fit(model, pd.DataFrame(keeper.rows).assign(best=np.arange(len(keeper.rows)) == keeper.best), folder)
 
 
-def _run(model: keras.Model, train: Batches, validation: Batches, epochs: int, keeper: "_Keeper") -> None:
+def _name_folder(model, train, validation, name, epochs, checkpoint="last", watch=()) -> Path:
+    batches = {"train": train, "validation": validation, **dict(watch)}
+    key = compute_key(model, {name: each.fingerprint() for name, each in batches.items()}, [epochs, checkpoint])
+    return cache_folder("fits", f"{re.sub('[^A-Za-z0-9]+', '-', name)}-{key}")
+
+
+def fit_all(jobs: Iterable[dict]) -> Iterator[Fit]:
+    """Yield the fit of each job, a dict of the arguments of `fit`, in their order: trained here, or on a Dask cluster.
+
+    A job that fails does not stop the others. A generator of jobs has only one model at a time in memory.
+
+    Raises:
+        TrainingError: names each job that failed, after all others.
+    """
+    failed = []
+    if cluster.is_used():
+        packed = [(_name_folder(**job), cluster.pack(job)) for job in jobs]
+        units = {folder.name: job for folder, job in packed if not (folder / "history.json").exists()}
+        cluster.run_all(_fit_packed, units, "fits")
+        jobs = (cluster.unpack(job) for _, job in packed)
+    for job in jobs:
+        try:
+            yield fit(**job)
+        except FacekitError as error:
+            failed.append(f"{job['name']}: {error}")
+    if failed:
+        raise TrainingError("; ".join(failed))
+
+
+def _fit_packed(name: str, packed: bytes) -> None:
+    keras.backend.clear_session()
+    job = cluster.unpack(packed)
+    if _name_folder(**job).name != name:  # its fit would never be found
+        raise TrainingError("other settings of TensorFlow", expected="TF_NUM_INTRAOP_THREADS as where the run was started")
+    fit(**job)
+
+
+def _run(model: keras.Model, train: Batches, validation: Batches, epochs: int, keeper: "Keeper") -> None:
     board = keras.callbacks.TensorBoard(cache_folder("tensorboard", keeper.folder.name), write_graph=False)
     callbacks = [keras.callbacks.TerminateOnNaN(raise_error=True), keeper, board]
     # Else TensorFlow sums gradients over devices, and the sum's own gradient in a table that is never emptied keeps each fit's
     # graph: 65 MB more after every fit of a small MobileNet.
     optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)  # mixed precision scales around it
     apply, context = optimizer.apply, tf.distribute.get_replica_context
-    optimizer.apply = lambda *gradients, **named: context().merge_call(lambda _: apply(*gradients, **named))
+    if one := not tf.distribute.has_strategy():
+        optimizer.apply = lambda *gradients, **named: context().merge_call(lambda _: apply(*gradients, **named))
     span = {"epochs": epochs, "initial_epoch": len(keeper.rows)}
     try:
         # Variables that are made while TensorFlow traces the training step make it trace that step twice.
         if not model.optimizer.built:
             model.optimizer.build(model.trainable_variables)
-        x, y, *weights = train[0]
-        predicted = model.predict_on_batch(x)
-        model.compute_loss(x, y, predicted, *weights)
-        model.compute_metrics(x, y, predicted, *weights)
-        model.reset_metrics()
+        if one:  # on several devices Keras does so itself
+            x, y, *weights = train[0]
+            predicted = model.predict_on_batch(x)
+            model.compute_loss(x, y, predicted, *weights)
+            model.compute_metrics(x, y, predicted, *weights)
+            model.reset_metrics()
         model.fit(train, validation_data=validation, **span, callbacks=callbacks, shuffle=False, verbose=0)
     except RuntimeError as error:
         if "NaN or Inf" not in str(error):
@@ -161,7 +235,8 @@ def _run(model: keras.Model, train: Batches, validation: Batches, epochs: int, k
         received = f"epoch {train.epoch + 1}: not enough memory"
         raise TrainingError(received, hint="lower batch_size, the images' size or the network's width") from error
     finally:
-        del optimizer.apply
+        if one:
+            del optimizer.apply
 
 
 def predict(model: keras.Model, batches: Batches, *, flips: bool = False, name: str = ""):
@@ -185,111 +260,3 @@ def predict(model: keras.Model, batches: Batches, *, flips: bool = False, name: 
         parts.append([np.asarray(values[:count], np.float32) for values in outputs])
     found = [np.concatenate(values) for values in zip(*parts, strict=True)]
     return found[0] if len(found) == 1 else dict(zip(model.output_names, found, strict=True))
-
-
-def _compute_key(model: keras.Model, fingerprints: dict[str, str], settings: list) -> str:
-    """Return the key of all that a fit depends on."""
-    # Keras counts up the names of layers and optimizers over a session; what they are called changes no result.
-    names = {layer.name: f"layer {position}" for position, layer in enumerate(model.layers)} | {model.name: "model"}
-    config = re.sub(r'"([^"\\]*)"', lambda match: json.dumps(names.get(match[1], match[1])), model.to_json(sort_keys=True))
-    variables = [
-        [digest(np.atleast_1d(variable.numpy())), variable.trainable, keras.regularizers.serialize(variable.regularizer)]
-        for variable in model.variables  # dropout's random state among them
-    ]
-    return build_key(
-        config=re.sub(r'("name": "[^"]*?)_\d+"', r'\1"', config),
-        outputs=[name for name in getattr(model, "output_names", ()) if not re.fullmatch(r"\w+_\d+", name)],
-        variables=variables,
-        fingerprints=fingerprints,
-        settings=settings,
-        # With another number of threads TensorFlow sums in another order, and trainings diverge.
-        versions=[REVISION, keras.__version__, np.__version__, os.environ.get("TF_NUM_INTRAOP_THREADS")],
-    )
-
-
-class _Keeper(keras.callbacks.Callback):
-    """Keeps history, best weights, watched predictions, and all that is needed to resume.
-
-    Keras' BackupAndRestore forgets dropout's random state, its ModelCheckpoint what was best before the stop.
-    """
-
-    def __init__(self, model, folder: Path, train: Batches, watch: dict, checkpoint: str, progress):
-        super().__init__()
-        self.set_model(model)
-        self.train, self.watch, self.checkpoint, self.progress = train, watch, checkpoint, progress
-        self.folder, self.state, self.history, self.rows = folder, folder / "state.npz", folder / "history.json", []
-        if self.history.exists() or self.state.exists():
-            self.rows = read_cached(folder, self._resume) or []
-            if not self.rows:
-                shutil.rmtree(folder)
-                folder.mkdir()
-        progress.update(len(self.rows) * len(train))
-
-    def _resume(self, folder: Path) -> list[dict]:
-        """Take over what an earlier fit left, all of which is read before a variable changes, and return its history."""
-        variables = self.model.weights
-        values = _read(folder / "best.npz", variables)
-        if self.history.exists():
-            rows = self.history.read_text()
-        else:
-            self.model.optimizer.build(self.model.trainable_variables)
-            variables = self.model.variables + self.model.optimizer.variables
-            *values, rows = _read(self.state, variables, "rows")
-        rows = json.loads(str(rows))
-        if not rows or any("seconds" not in row for row in rows):
-            raise ValueError("no history")
-        for name in self.watch:
-            _read_watched(folder, name, len(rows))
-        for variable, value in zip(variables, values, strict=True):
-            variable.assign(value)
-        return rows
-
-    @property
-    def best(self) -> int:
-        if self.checkpoint == "last":
-            return len(self.rows) - 1
-        if self.checkpoint not in self.rows[0]:
-            columns = [name for name in self.rows[0] if name.startswith("val_")]
-            raise ParameterError(f"checkpoint {self.checkpoint!r}", expected=f"last or one of {', '.join(columns)}")
-        scores = pd.DataFrame(self.rows)[self.checkpoint]
-        return int(scores.argmin() if re.search("loss|error|entropy|mae|mse", self.checkpoint) else scores.argmax())
-
-    def on_epoch_begin(self, epoch, logs=None):
-        # Set before Keras fetches the epoch's first batch, because it fetches ahead.
-        self.train.epoch, self.started = epoch, time.monotonic()
-
-    def on_train_batch_end(self, batch, logs=None):
-        validation = {name: value for name, value in (self.rows or [{}])[-1].items() if name.startswith("val_")}
-        self.progress.set_postfix(epoch=self.train.epoch + 1, loss=float(logs["loss"]), **validation, refresh=False)
-        self.progress.update()
-
-    def on_epoch_end(self, epoch, logs=None):
-        seconds = time.monotonic() - self.started
-        self.rows.append({"epoch": epoch + 1, **{name: float(value) for name, value in logs.items()}, "seconds": seconds})
-        for name, batches in self.watch.items():
-            self._save(f"{name}-{epoch:03d}", output=predict(self.model, batches))
-        if self.best == epoch:
-            self._save("best", *self.model.weights)
-        # A model's variables are more than its weights: dropout's random state is among them. History and state are one file,
-        # which no kill can divide.
-        self._save("state", *self.model.variables, *self.model.optimizer.variables, rows=json.dumps(self.rows))
-
-    def on_train_end(self, logs=None):
-        write_text(self.history, json.dumps(self.rows, indent=1))
-        self.state.unlink(missing_ok=True)
-        self.model.set_weights(_read(self.folder / "best.npz", self.model.weights))
-
-    def _save(self, name: str, *variables, **arrays) -> None:
-        # In their order, not by name, since names need not be unique.
-        np.savez(part := self.folder / f"{name}.part.npz", *[variable.numpy() for variable in variables], **arrays)
-        part.replace(self.folder / f"{name}.npz")
-
-
-def _read_watched(folder: Path, name: str, epochs: int) -> np.ndarray:
-    return np.concatenate([_read(folder / f"{name}-{epoch:03d}.npz", (), "output") for epoch in range(epochs)])
-
-
-def _read(path: Path, variables, *names: str) -> list[np.ndarray]:
-    """Return a value for each variable, and the arrays of these names; the file is closed also where it is damaged."""
-    with path.open("rb") as file, np.load(file) as arrays:
-        return [arrays[name] for name in (*(f"arr_{position}" for position in range(len(variables))), *names)]

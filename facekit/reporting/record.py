@@ -236,6 +236,9 @@ def describe_machine() -> dict[str, Any]:
     if gpus := tensorflow and tensorflow.config.list_physical_devices("GPU"):
         device = tensorflow.config.experimental.get_device_details(gpus[0]).get("device_name", "gpu")
         gpu_memory = round(tensorflow.config.experimental.get_memory_info("GPU:0")["peak"] / 2**20)
+    if tensorflow and tensorflow.distribute.has_strategy():
+        strategy = tensorflow.distribute.get_strategy()
+        device = f"{strategy.num_replicas_in_sync} x {device} ({type(strategy).__bases__[0].__name__})"
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else psutil.cpu_count()
     machine = {"system": f"{platform.system()} {platform.machine()}", "cores": cores}
     machine["memory_mb"] = round(psutil.virtual_memory().total / 2**20)

@@ -1,0 +1,168 @@
+"""Many calls on a Dask cluster of one's own or one that exists; each leaves its result in the cache, which all workers share.
+
+Retries, queues and the dashboard are Dask's own.
+"""
+
+import functools
+import io
+import mmap
+import os
+import pickle
+import re
+import traceback
+import warnings
+from collections.abc import Callable
+from importlib.util import find_spec
+from typing import Any
+
+import numpy as np
+
+from facekit.errors import DataError, FacekitError, ParameterError
+from facekit.paths import cache_folder, write_text
+from facekit.progress import track
+
+WORKERS, SCHEDULER = "FACEKIT_WORKERS", "FACEKIT_SCHEDULER"  # set by `facekit run --workers` and `--scheduler`
+PACKAGES = ("distributed", "facekit", "keras", "numpy", "tensorflow")
+LARGE = 100_000  # bytes of an array that is sent as a file's path
+
+
+def is_used() -> bool:
+    """Return whether calls go to a cluster."""
+    return bool(os.environ.get(WORKERS) or os.environ.get(SCHEDULER))
+
+
+def choose(workers: str | None, scheduler: str | None) -> None:
+    """Say for notebooks that start from here where calls go; ParameterError as `connect`, or unless one alone is given."""
+    if workers and scheduler or workers and not re.fullmatch("[1-9][0-9]{0,3}", workers):
+        raise ParameterError(f"--workers {workers}", expected="at least 1, and no --scheduler")
+    os.environ |= {name: value for name, value in ((WORKERS, workers), (SCHEDULER, scheduler)) if value}
+    if scheduler:
+        connect().close()
+    elif workers and not find_spec("distributed"):
+        connect()
+
+
+@functools.cache
+def connect():
+    """Return Dask's client; ParameterError: Dask is not installed, no scheduler answers, or a worker has other versions."""
+    try:
+        from distributed import Client, LocalCluster
+    except ImportError as error:
+        raise ParameterError(f"Dask is not installed ({error})", hint="make cluster installs it") from None
+    if address := os.environ.get(SCHEDULER):
+        try:
+            client = Client(address, timeout=10)
+        except (OSError, ValueError) as error:
+            raise ParameterError(f"scheduler {address}: {error}", expected="tcp://HOST:PORT of a Dask scheduler") from None
+    else:
+        with warnings.catch_warnings(action="ignore"):  # another notebook's cluster has the dashboard's port: any other will do
+            here = {"host": "127.0.0.1", "dashboard_address": "127.0.0.1:8787"}
+            client = Client(LocalCluster(int(os.environ[WORKERS]), threads_per_worker=1, **here))
+    versions = client.get_versions(packages=PACKAGES)
+    for worker, found in versions["workers"].items():
+        for package, version in versions["client"]["packages"].items():
+            if package in PACKAGES and found["packages"].get(package) != version:
+                received = f"worker {worker}: {package} {found['packages'].get(package)}"
+                raise ParameterError(received, expected=f"{version}, as here", hint="install the same constraints.txt there")
+    return client
+
+
+def run_all(function: Callable[[str, bytes], None], units: dict[str, bytes], label: str) -> None:
+    """Call a function of facekit with the name of each unit and what `pack` made of it, on the workers.
+
+    Raises:
+        FacekitError: names each unit that failed and its log, after all others; or the scheduler is lost.
+    """
+    from distributed import CancelledError, as_completed
+
+    client, failed = connect(), []
+    place = str(cache_folder())
+    futures = {client.submit(_call, function, name, unit, place, pure=False): name for name, unit in units.items()}
+    try:
+        with track(None, label, len(units), unit="unit") as progress:
+            for future in as_completed(futures):
+                if error := future.exception():
+                    failed.append(f"{futures[future]}: {error}")
+                running = min(len(futures) - progress.n - 1, sum(client.nthreads().values()))
+                progress.set_postfix(running=running, failed=len(failed), refresh=False)
+                progress.update()
+    except (CancelledError, OSError) as error:
+        received = f"the scheduler {client.scheduler.address} is lost ({type(error).__name__})"
+        raise FacekitError(received, hint="what is finished is kept: run the same again") from None
+    except BaseException:
+        client.cancel(list(futures))
+        raise
+    if failed:
+        raise FacekitError("; ".join(failed))
+
+
+def _call(function: Callable[[str, bytes], None], name: str, unit: bytes, place: str) -> None:
+    """Call the function on a worker, whose cache is the client's."""
+    from distributed import get_worker
+
+    try:
+        if not os.path.isdir(place):
+            raise DataError(f"no folder {place}", expected="the cache of the process that sends work", hint="mount it there")
+        os.environ["FACEKIT_CACHE"] = place
+        function(name, unit)
+    except Exception as error:
+        reason = str(error) if isinstance(error, FacekitError) else f"{type(error).__name__}: {error}"
+        log = write_text(cache_folder("failed") / f"{name}.log".replace("/", " "), traceback.format_exc())
+        raise FacekitError(f"worker {get_worker().address}: {reason}", hint=f"log: {log}") from None
+
+
+def pack(value: Any) -> bytes:
+    """Return what a worker needs to have the same value; models are told by layers and weights, large arrays by their file."""
+    _Pickler(stream := io.BytesIO()).dump(value)
+    return stream.getvalue()
+
+
+def unpack(packed: bytes) -> Any:
+    """Return what `pack` packed; DataError: a file is missing."""
+    try:
+        return _Unpickler(io.BytesIO(packed)).load()
+    except FileNotFoundError as error:
+        raise DataError(f"{error.filename}: missing", expected="a file of the shared cache") from None
+
+
+class _Pickler(pickle.Pickler):
+    def persistent_id(self, value):
+        from facekit.data.batches import digest
+
+        if not isinstance(value, np.ndarray) or value.nbytes < LARGE:
+            return None
+        if isinstance(value, np.memmap) and isinstance(value.base, mmap.mmap):  # whole, not a part of it
+            return str(value.filename), digest(value)
+        path = cache_folder("arrays") / f"{digest(value)}.npy"
+        if not path.exists():
+            np.save(part := path.with_suffix(f".{os.getpid()}.npy"), value)
+            part.replace(path)
+        return str(path), digest(value)
+
+    def reducer_override(self, value):
+        import keras
+
+        if not isinstance(value, keras.Model):
+            return NotImplemented
+        variables = [(variable.numpy(), variable.trainable) for variable in value.variables]
+        return _build, (keras.saving.serialize_keras_object(value), variables)
+
+
+class _Unpickler(pickle.Unpickler):
+    def persistent_load(self, known):
+        from facekit.data.batches import remember_digest
+
+        path, content = known
+        array = np.load(path, mmap_mode="r")
+        remember_digest(array, content)
+        return array
+
+
+def _build(config: dict, variables: list):
+    import keras
+
+    model = keras.saving.deserialize_keras_object(config)
+    for variable, (content, trainable) in zip(model.variables, variables, strict=True):
+        variable.assign(content)
+        variable.trainable = trainable
+    return model
