@@ -20,7 +20,7 @@ from facekit.reporting import claims, parameters, runner
 ROOT = project_root()
 PACKAGE = ROOT / "facekit"
 # A room imports only from itself and from rooms behind it; synthetic is a leaf that the command line alone imports.
-ORDER = ("cli", "demo", "predict", "synthetic", "reporting", "evaluation", "models", "cluster", "data", "progress", "paths", "errors")
+ORDER = "cli demo predict synthetic reporting evaluation models cluster data progress paths errors".split()
 ROOMS = ("data", "models", "evaluation", "reporting", "synthetic")
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 REFERENCES = sorted((ROOT / "reports" / "sample").glob("[!.]*/*.ipynb"))

@@ -193,6 +193,7 @@ def fit_all(jobs: Iterable[dict]) -> Iterator[Fit]:
             yield fit(**job)
         except FacekitError as error:
             failed.append(f"{job['name']}: {error}")
+        job = None  # or its model would be there while the next is built
     if failed:
         raise TrainingError("; ".join(failed))
 
