@@ -23,7 +23,8 @@ from facekit.progress import track
 
 WORKERS, SCHEDULER = "FACEKIT_WORKERS", "FACEKIT_SCHEDULER"  # set by `facekit run --workers` and `--scheduler`
 PACKAGES = ("distributed", "facekit", "keras", "numpy", "tensorflow")
-LARGE = 100_000  # bytes of an array that is sent as a file's path
+TIMEOUT = 10  # seconds in which a scheduler must answer
+LARGE = 10_000  # bytes of an array that is sent as a file's path
 
 
 def is_used() -> bool:
@@ -51,20 +52,25 @@ def connect():
         raise ParameterError(f"Dask is not installed ({error})", hint="make cluster installs it") from None
     if address := os.environ.get(SCHEDULER):
         try:
-            client = Client(address, timeout=10)
+            client = Client(address, timeout=TIMEOUT)
         except (OSError, ValueError) as error:
             raise ParameterError(f"scheduler {address}: {error}", expected="tcp://HOST:PORT of a Dask scheduler") from None
     else:
         with warnings.catch_warnings(action="ignore"):  # another notebook's cluster has the dashboard's port: any other will do
             here = {"host": "127.0.0.1", "dashboard_address": "127.0.0.1:8787"}
             client = Client(LocalCluster(int(os.environ[WORKERS]), threads_per_worker=1, **here))
-    versions = client.get_versions(packages=PACKAGES)
-    for worker, found in versions["workers"].items():
-        for package, version in versions["client"]["packages"].items():
-            if package in PACKAGES and found["packages"].get(package) != version:
-                received = f"worker {worker}: {package} {found['packages'].get(package)}"
-                raise ParameterError(received, expected=f"{version}, as here", hint="install the same constraints.txt there")
+    check_versions(client.get_versions(packages=PACKAGES))
     return client
+
+
+def check_versions(versions: dict) -> None:
+    """Refuse workers that have other versions than this process, by what Dask's Client.get_versions returns; ParameterError."""
+    wanted = {name: versions["client"]["packages"].get(name) for name in PACKAGES}
+    for worker, found in versions["workers"].items():
+        for name, version in wanted.items():
+            if (other := found["packages"].get(name)) != version:
+                hint = "install the same constraints.txt there"
+                raise ParameterError(f"worker {worker}: {name} {other}", expected=f"{version}, as here", hint=hint)
 
 
 def run_all(function: Callable[[str, bytes], None], units: dict[str, bytes], label: str) -> None:
