@@ -5,7 +5,6 @@ Files are compared by digest, images by perceptual hash: 64 bits of coarse struc
 
 import hashlib
 import json
-import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -28,7 +27,7 @@ NAMED = 20  # audit_splits names so many of each kind; the counts are of all
 SPLITS = ("train", "validation", "test")
 
 
-def hash_images(root: str | os.PathLike, paths: Sequence[str]) -> pd.DataFrame:
+def hash_images(root: str | Path, paths: Sequence[str]) -> pd.DataFrame:
     """Read every image once and note its digest and its perceptual hash; what was noted before is not read again.
 
     Returns a row for each of `paths`, which are relative to `root`: path, digest (sha256 of the file, 64 hex digits) and phash

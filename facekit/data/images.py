@@ -2,9 +2,7 @@
 
 import contextlib
 import ctypes
-import hashlib
 import io
-import json
 import math
 import os
 import warnings
@@ -20,7 +18,7 @@ from PIL import Image, ImageChops, UnidentifiedImageError
 from facekit.data import tables
 from facekit.data.readers.image_files import take_apart, turn_upright
 from facekit.errors import DataError, ImageError, ParameterError
-from facekit.paths import cache_folder, read_cached, resolve
+from facekit.paths import build_key, cache_folder, read_cached, resolve
 from facekit.progress import track
 
 # Only what photos come in: Pillow also knows EPS, which starts Ghostscript, and formats that nobody looks after.
@@ -48,9 +46,7 @@ def read_image(path: str | os.PathLike, size: tuple[int, int] | None = None) -> 
 
     Missing data is noticed. Bytes that were overwritten are noticed in PNG, in JPEG unless they decode to as many bits as
     before, and not in the other formats; verify names JPEGs with a hole of zeros, and images that end in one colour.
-
-    Raises:
-        ImageError: missing, not a regular file, empty, not an image, broken, truncated or too large; the file is named.
+    ImageError, which names the file: missing, not a regular file, empty, not an image, broken, truncated or too large.
     """
     return decode_image(read_bytes(path), path, size)
 
@@ -145,9 +141,8 @@ def read_images(root: str | os.PathLike, paths: Sequence[str], size: tuple[int, 
     root, shape = Path(root), (len(paths), *_check_size(size), 3)
     if not shape[0]:  # an array without elements cannot be mapped
         return np.empty(shape, np.uint8)
-    parts = [DECODER_VERSION, str(root.resolve()), shape, read_states(root, paths)]
-    digest = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
-    file = cache_folder("images") / f"{shape[1]}x{shape[2]}-{digest}.npy"
+    key = build_key(version=DECODER_VERSION, root=str(root.resolve()), shape=shape, files=read_states(root, paths))
+    file = cache_folder("images") / f"{shape[1]}x{shape[2]}-{key}.npy"
 
     def open_cache(path: Path) -> np.ndarray:  # ValueError: its length or its header is wrong
         return np.lib.format.open_memmap(path, mode="r").reshape(shape)

@@ -10,10 +10,11 @@ from typing import Any, Literal
 import pandas as pd
 from pydantic import BaseModel
 
+from facekit.data.manifests import validate
 from facekit.errors import DataError, FacekitError, ParameterError
 from facekit.evaluation.metric import LOWER_IS_BETTER, Comparison, Metric
 from facekit.paths import project_root, read_json
-from facekit.reporting.parameters import read_profile, read_yaml, validate
+from facekit.reporting.parameters import read_profile, read_yaml
 
 KINDS = {"photographs": "real photographs", "planted": "semi-synthetic popularity", "synthetic": "synthetic images"}
 SCHEMA = 1  # of metrics.json
@@ -85,7 +86,7 @@ class Record:
 
 def read_record(path: Path) -> Record:
     """Read a metrics.json; DataError where it is missing, damaged, or of a later facekit."""
-    record = validate(Record, read_json(path, hint="run the experiment"), f"{path}: ")
+    record = validate(Record, read_json(path, hint="run the experiment"), str(path))
     if record.schema > SCHEMA or not record.run or record.data.get("kind") not in KINDS:
         raise DataError(f"{path}: schema {record.schema}", expected=f"{SCHEMA}, with data and run", hint="update facekit")
     return record

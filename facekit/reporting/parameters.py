@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
 
+from facekit.data.manifests import validate
 from facekit.errors import DataError, ImageError, ParameterError
 from facekit.models.networks import check_networks
 from facekit.paths import CACHE, expand, project_root, read_file, read_json, resolve
@@ -86,7 +87,7 @@ class Expected(BaseModel, extra="forbid", allow_inf_nan=False):
     def _check_order(self) -> "Expected":
         known = [number for number in (self.low, self.value, self.high) if number is not None]
         if known != sorted(known):
-            raise ValueError("low <= value <= high")
+            raise ValueError("not low <= value <= high")
         return self
 
     def includes(self, value: float | None) -> bool:
@@ -150,16 +151,6 @@ def read_parameters(task: str) -> dict[str, Parameter]:
     return found
 
 
-def validate(kind: Any, content: Any, where: str) -> Any:
-    """Return `content` as pydantic reads it into a type; DataError that begins with `where` and names the first fault."""
-    try:
-        return TypeAdapter(kind).validate_python(content)
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = f"{where}{'.'.join(map(str, first['loc']))}"
-        raise DataError(f"{place}: {first['input']!r:.80}", expected=first["msg"].removeprefix("Value error, ")) from None
-
-
 def read_profile(task: str, profile: str) -> Profile:
     """Return one profile of a task, its values as text; FacekitError where there is none or its file is damaged."""
     if profile not in PROFILES:
@@ -199,7 +190,7 @@ def read_yaml(path: Path, kind: Any = dict[str, Any]) -> Any:
         content = yaml.load(read_file(path), _Loader)
     except (yaml.YAMLError, OSError, ValueError, OverflowError, TypeError, RecursionError) as error:
         raise DataError(f"{path}: {getattr(error, 'strerror', error)}", expected="a YAML file") from None
-    return validate(kind, content, f"{path.name}: ")
+    return validate(kind, content, path.name)
 
 
 def merge(task: str, profile: str, settings: dict[str, Any] | Sequence[str] = ()) -> dict[str, Any]:

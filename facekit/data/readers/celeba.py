@@ -1,6 +1,5 @@
 """CelebA: 40 attributes, the official partition and, where the file is there, identities; any part of the images."""
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -33,7 +32,7 @@ def read_tables(root: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     return _read(root, with_images=True)
 
 
-def read_attributes(root: str | os.PathLike) -> tuple[pd.DataFrame, pd.DataFrame]:
+def read_attributes(root: str | Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Read all rows as `read_tables` does, with or without their images: for what needs no pixel.
 
     DataError: a table is missing or unreadable, or at least half of the rows can't be used.
