@@ -72,17 +72,16 @@ def find_nearest(phash_a: Sequence[int], phash_b: Sequence[int]) -> tuple[np.nda
 def audit_splits(table: pd.DataFrame, hashes: pd.DataFrame, target: str) -> dict:
     """Count and name the images, people and labels of a split that are not what a fair test needs.
 
+    Returned are plain numbers, fit for JSON: images (rows); duplicate_groups (groups of byte-identical files); duplicate_images
+    (files in them); conflicting_labels (such groups with two values of `target`); cross_split_duplicates (such groups in two
+    splits or more); cross_split_near_duplicates (images of a later split with one of an earlier split within NEAR bits, equal
+    ones included); cross_split_identities (values of `group` in two splits or more); named (for each kind the first NAMED, as
+    lists of paths; for identities, the values of `group`).
+
     Args:
         table: columns path, split (one of SPLITS, or empty for none; else DataError), group, and the target's.
         hashes: what `hash_images` returns, for all paths of the table or more (else DataError).
         target: the column whose values must agree within equal files.
-
-    Returns:
-        Plain numbers, fit for JSON: images (rows); duplicate_groups (groups of byte-identical files); duplicate_images (files
-        in them); conflicting_labels (such groups with two values of `target`); cross_split_duplicates (such groups in two
-        splits or more); cross_split_near_duplicates (images of a later split with one of an earlier split within NEAR bits,
-        equal ones included); cross_split_identities (values of `group` in two splits or more); named (for each kind the first
-        NAMED, as lists of paths; for identities, the values of `group`).
     """
     table = _join(table, hashes)
     equal = table[table.digest.duplicated(keep=False)].groupby("digest", sort=False)

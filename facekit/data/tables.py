@@ -162,11 +162,9 @@ def list_files(folder: str | os.PathLike) -> tuple[list[str], list[str]]:
 
 
 def read_rows(manifest: DatasetManifest, name: str, root: Path) -> pd.DataFrame:
-    """Read the published table of that name and judge each of its rows.
+    """Read the published table of that name as `read_text` does, with a `reason` where something is wrong with `value`.
 
-    Returns:
-        What `read_text` does, with a `reason` where something is wrong with `value`; and, where the table has images,
-        `folder`, `path` and `found`. A missing image is a reason, unless the manifest allows a subset.
+    A table with images also has `folder`, `path` and `found`. A missing image is a reason, unless the manifest allows a subset.
     """
     table = manifest.tables[name]
     rows = read_text(manifest, table, root)
@@ -201,7 +199,7 @@ def exclude_repeated(rows: pd.DataFrame, key: str, targets: list[str]) -> None:
     """Exclude every row that gives way to another of the same key.
 
     Where the rows of a key differ in a target, nobody knows which is right, and all of them go. Otherwise one stays: the
-    first of the test set, which is to remain as published, or else the first.
+    first of the test set, which is to remain as published and must not be trained on, or else the first.
     """
     same = rows[rows["reason"] == ""]
     same = same[same[key].duplicated(keep=False)]

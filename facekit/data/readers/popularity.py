@@ -51,10 +51,7 @@ class Truth:
 
 
 def read_truth(root: str | os.PathLike) -> Truth | None:
-    """Return how the popularity in a folder of selfies was made, or None for the real one, which nobody knows.
-
-    DataError: facekit.json says that the popularity was made, and not how, or can't be read.
-    """
+    """Return how a folder's popularity was made, None for the real one; DataError: facekit.json is broken or does not say."""
     marker = read_marker(resolve(root))
     if marker["kind"] == "photographs":
         return None
