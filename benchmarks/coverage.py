@@ -4,6 +4,12 @@ Run it as `python benchmarks/coverage.py`, about 12 minutes; `--draws 100` gives
 Rows of a group (2 to 8 of them) share half of the variance of whatever is random. The true value is that of 500,000 rows.
 Each line shows a metric's coverage, in % of the draws, with the coverage's own 95 % interval (Clopper and Pearson), and the
 mean processor seconds for such a test set with all its intervals. `--seed` changes the draws.
+
+With the defaults, seed 0, they contained the true value in 93 to 96 % of the draws with 500 rows, 90 to 97 % with 100 and 85 to
+96 % with 30; in 93 to 96 % with 100 groups of 2 to 8 similar rows, 92 to 96 % with 50, 89 to 96 % with 20, 81 to 94 % with 10
+and 64 to 93 % with 5. Worse are the recall of a class of few rows (16 % of 30 rows: 62 %), ece (100 rows: 41 %, 500: 89 %), to
+whose bins resampling adds noise, and log odds with a penalty (C = 1, against those without: 100 rows: 77 to 93 %, 500: 92 to
+93 %).
 """
 
 import argparse

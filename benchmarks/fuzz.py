@@ -149,7 +149,7 @@ def list_others(folder: Path) -> list[tuple[str, bytes, Callable[[Path], object]
     root = project_root()
     report, weights = root / "reports" / "sample" / "smile", root / "facekit" / "models" / "mobilenet_0.25_synthetic.weights.h5"
     card = {"dataset": "selfie", "kind": "synthetic", "models": {"model": {"file": "model.keras", "sha256": "0" * 64}}}
-    shapes = weight_files.list_shapes(backbones.build("MobileNet", (32, 32), alpha=0.25).layers)
+    layers = backbones.build("MobileNet", (32, 32), alpha=0.25).layers
     place = folder / "root"
     for name in ("data_manifests", "notebooks"):
         shutil.copytree(root / name, place / name, dirs_exist_ok=True)
@@ -191,7 +191,7 @@ def list_others(folder: Path) -> list[tuple[str, bytes, Callable[[Path], object]
         ("profile.yaml", (root / "notebooks" / "parameters" / "smile.yaml").read_bytes(), read_profile),
         ("manifest.yaml", (root / "data_manifests" / "celeba.yaml").read_bytes(), read_manifest),
         ("card.json", json.dumps(card).encode(), read_card),
-        ("weights.h5", weights.read_bytes(), lambda path: weight_files.read_weights(path, shapes)),
+        ("weights.h5", weights.read_bytes(), lambda path: weight_files.read_weights(path, layers)),
         ("weights.pth", weights.read_bytes()[:4000], weight_files.read_torch_file),
     ]
 

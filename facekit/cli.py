@@ -1,7 +1,4 @@
-"""The command `facekit`: data, run, predict, site, demo.
-
-What a command needs is imported when it runs, so that the help does not wait ten seconds for TensorFlow.
-"""
+"""The command `facekit`. What each of its commands needs is imported when it runs: the help waits for no TensorFlow."""
 
 import argparse
 import importlib
@@ -122,12 +119,15 @@ def _list_datasets(options: argparse.Namespace) -> None:
 
 
 def _fetch(options: argparse.Namespace) -> int | None:
-    from facekit.data.download import describe_steps, fetch
+    from facekit.data.download import fetch
     from facekit.data.manifests import read_manifest
 
     manifest, root = read_manifest(options.name), _find_root(options)
     if manifest.source.kind == "page":
-        print(describe_steps(manifest, root))
+        print(f"{manifest.title} cannot be downloaded by a program. By hand:")
+        for number, step in enumerate(manifest.source.steps, start=1):
+            print(f"  {number}. {step.replace('{target}', str(root))}")
+        print(f"Terms: {manifest.terms}")
         return 1  # nothing was downloaded
     if options.file and manifest.source.kind != "files":
         raise ParameterError(f"--file with {options.name}", expected="no --file: a dataset is downloaded whole")

@@ -5,7 +5,6 @@ Files are compared by digest, images by perceptual hash: 64 bits of coarse struc
 
 import hashlib
 import json
-import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -28,7 +27,7 @@ NAMED = 20  # audit_splits names so many of each kind; the counts are of all
 SPLITS = ("train", "validation", "test")
 
 
-def hash_images(root: str | os.PathLike, paths: Sequence[str]) -> pd.DataFrame:
+def hash_images(root: str | Path, paths: Sequence[str]) -> pd.DataFrame:
     """Read every image once and note its digest and its perceptual hash; what was noted before is not read again.
 
     Returns a row for each of `paths`, which are relative to `root`: path, digest (sha256 of the file, 64 hex digits) and phash
@@ -73,17 +72,16 @@ def find_nearest(phash_a: Sequence[int], phash_b: Sequence[int]) -> tuple[np.nda
 def audit_splits(table: pd.DataFrame, hashes: pd.DataFrame, target: str) -> dict:
     """Count and name the images, people and labels of a split that are not what a fair test needs.
 
+    Returned are plain numbers, fit for JSON: images (rows); duplicate_groups (groups of byte-identical files); duplicate_images
+    (files in them); conflicting_labels (such groups with two values of `target`); cross_split_duplicates (such groups in two
+    splits or more); cross_split_near_duplicates (images of a later split with one of an earlier split within NEAR bits, equal
+    ones included); cross_split_identities (values of `group` in two splits or more); named (for each kind the first NAMED, as
+    lists of paths; for identities, the values of `group`).
+
     Args:
         table: columns path, split (one of SPLITS, or empty for none; else DataError), group, and the target's.
         hashes: what `hash_images` returns, for all paths of the table or more (else DataError).
         target: the column whose values must agree within equal files.
-
-    Returns:
-        Plain numbers, fit for JSON: images (rows); duplicate_groups (groups of byte-identical files); duplicate_images (files
-        in them); conflicting_labels (such groups with two values of `target`); cross_split_duplicates (such groups in two
-        splits or more); cross_split_near_duplicates (images of a later split with one of an earlier split within NEAR bits,
-        equal ones included); cross_split_identities (values of `group` in two splits or more); named (for each kind the first
-        NAMED, as lists of paths; for identities, the values of `group`).
     """
     table = _join(table, hashes)
     equal = table[table.digest.duplicated(keep=False)].groupby("digest", sort=False)

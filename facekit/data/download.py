@@ -17,17 +17,11 @@ import pooch
 import requests
 from filelock import FileLock
 
-from facekit.data.manifests import DatasetManifest, FixedFile, Manifest, read_manifest
+from facekit.data.manifests import DatasetManifest, FixedFile, read_manifest
 from facekit.data.tables import read_dataset
 from facekit.errors import DataError, ParameterError
 from facekit.paths import build_key, cache_folder, resolve
 from facekit.progress import track
-
-
-def describe_steps(manifest: Manifest, target: Path) -> str:
-    """Return what the user does by hand to get a dataset that is behind a page."""
-    steps = [f"  {n}. {step.replace('{target}', str(target))}" for n, step in enumerate(manifest.source.steps, start=1)]
-    return "\n".join([f"{manifest.title} cannot be downloaded by a program. By hand:", *steps, f"Terms: {manifest.terms}"])
 
 
 def fetch(name: str, target: Path, *, only: Iterable[str] = ()) -> list[Path]:

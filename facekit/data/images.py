@@ -1,10 +1,8 @@
-"""A file becomes uint8 RGB of the asked size: one way for training and prediction. Pillow decodes, OpenCV resizes."""
+"""A file becomes uint8 RGB of one size, (height, width) in pixels, for training as for prediction, by Pillow and OpenCV."""
 
 import contextlib
 import ctypes
-import hashlib
 import io
-import json
 import math
 import os
 import warnings
@@ -20,7 +18,7 @@ from PIL import Image, ImageChops, UnidentifiedImageError
 from facekit.data import tables
 from facekit.data.readers.image_files import take_apart, turn_upright
 from facekit.errors import DataError, ImageError, ParameterError
-from facekit.paths import cache_folder, read_cached, resolve
+from facekit.paths import build_key, cache_folder, read_cached, resolve
 from facekit.progress import track
 
 # Only what photos come in: Pillow also knows EPS, which starts Ghostscript, and formats that nobody looks after.
@@ -43,14 +41,12 @@ def read_image(path: str | os.PathLike, size: tuple[int, int] | None = None) -> 
     """Read a file as uint8 RGB (height, width, 3), 0 to 255, upright, and of the asked size.
 
     Grey, palette and CMYK become RGB; transparent images are laid on white; 16-bit values keep their upper eight bits. Of an
-    animation the first image is taken. Of what a file says about its image the orientation alone is read. `size` is (height,
-    width) in pixels, None for the image's own; its proportions are not kept.
+    animation the first image is taken. Of what a file says about its image the orientation alone is read. A `size` of None is
+    the image's own; its proportions are not kept.
 
     Missing data is noticed. Bytes that were overwritten are noticed in PNG, in JPEG unless they decode to as many bits as
     before, and not in the other formats; verify names JPEGs with a hole of zeros, and images that end in one colour.
-
-    Raises:
-        ImageError: missing, not a regular file, empty, not an image, broken, truncated or too large; the file is named.
+    ImageError, which names the file: missing, not a regular file, empty, not an image, broken, truncated or too large.
     """
     return decode_image(read_bytes(path), path, size)
 
@@ -104,8 +100,7 @@ def list_images(folder: str | os.PathLike) -> list[str]:
 def read_own_photos(folder: str, size: tuple[int, int]) -> np.ndarray:
     """Read the first OWN_PHOTOS of a folder, uint8 (n, height, width, 3); one that can't be read is named and left out.
 
-    The folder is relative to the project's root, empty for the synthetic selfies; `size` is (height, width) in pixels.
-    DataError: no such folder, or no image in it that can be read.
+    The folder is relative to the project's root, empty for the synthetic selfies. DataError: no image that can be read there.
     """
     root = resolve(folder or ".facekit/data/sample/selfie/images")
     if not folder and not root.is_dir():
@@ -136,18 +131,16 @@ def resize_image(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def read_images(root: str | os.PathLike, paths: Sequence[str], size: tuple[int, int]) -> np.ndarray:
-    """Read many images into one array, in the order of `paths`: uint8 (n, height, width, 3), read-only.
+    """Read many images into one array, in the order of `paths` below `root`: uint8 (n, height, width, 3), read-only.
 
     They are decoded once, into a file of the cache that is mapped, not loaded; another size or a changed image makes another,
-    and one that is damaged is made again. The n paths are relative to `root`; `size` is (height, width) in pixels.
-    DataError: a file that `read_image` refuses, or no space is left for the cache.
+    and one that is damaged is made again. DataError: a file that `read_image` refuses, or no space is left for the cache.
     """
     root, shape = Path(root), (len(paths), *_check_size(size), 3)
     if not shape[0]:  # an array without elements cannot be mapped
         return np.empty(shape, np.uint8)
-    parts = [DECODER_VERSION, str(root.resolve()), shape, read_states(root, paths)]
-    digest = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
-    file = cache_folder("images") / f"{shape[1]}x{shape[2]}-{digest}.npy"
+    key = build_key(version=DECODER_VERSION, root=str(root.resolve()), shape=shape, files=read_states(root, paths))
+    file = cache_folder("images") / f"{shape[1]}x{shape[2]}-{key}.npy"
 
     def open_cache(path: Path) -> np.ndarray:  # ValueError: its length or its header is wrong
         return np.lib.format.open_memmap(path, mode="r").reshape(shape)

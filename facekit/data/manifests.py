@@ -1,10 +1,10 @@
 """What a dataset is: the models behind data_manifests/*.yaml, which hold each fact about a dataset once."""
 
 import re
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
 from facekit.errors import DataError, ParameterError
 from facekit.paths import project_root
@@ -106,6 +106,16 @@ class DatasetManifest(Manifest):
     splits: tuple[Literal["train", "validation", "test"], ...] = Field(default=(), strict=False)  # as published
 
 
+def validate(kind: Any, content: Any, where: str, hint: str = "") -> Any:
+    """Return `content` as pydantic reads it into a type; DataError that begins with `where` and names the first fault."""
+    try:
+        return TypeAdapter(kind).validate_python(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place, reason = ".".join(map(str, first["loc"])) or "(top level)", first["msg"].removeprefix("Value error, ")
+        raise DataError(f"{where}: {place}: {reason}, received {first['input']!r:.80}", hint=hint) from None
+
+
 def list_manifests() -> list[str]:
     """Return the names of all manifests, sorted."""
     return sorted(path.stem for path in (project_root() / "data_manifests").glob("*.yaml"))
@@ -126,10 +136,6 @@ def read_manifest(name: str) -> Manifest:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))  # yaml's C loader crashes on deep nesting
         if isinstance(content, dict):  # what starts with _ is there to be referred to
             content = {key: value for key, value in content.items() if not str(key).startswith("_")}
-        return (Manifest if name == "weights" else DatasetManifest).model_validate(content)
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(map(str, first["loc"])) or "(top level)"
-        raise DataError(f"{path.name}: {key}: {first['msg']}, received {first['input']!r:.80}") from error
     except (yaml.YAMLError, OSError, ValueError, RecursionError) as error:
         raise DataError(f"{path.name}: no readable yaml ({error})") from error
+    return validate(Manifest if name == "weights" else DatasetManifest, content, path.name)

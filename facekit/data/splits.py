@@ -46,10 +46,9 @@ def split_selfies(
 ) -> pd.DataFrame:
     """Split selfies as `split_table` does, or keep a split that is given, and take at most so many rows of each part.
 
-    Args:
-        table: of the reader, with `split`, `group` and `popularity`, each third of which is split alike.
-        hashes: of audit.hash_images, in the order of the table; images within audit.NEAR bits become one group.
-        limits: split -> rows it has at most, drawn at random, in the table's order, with a new index; 0 for all of them.
+    The table is the reader's, with `split`, `group` and `popularity`, each third of which is split alike. Images whose hashes,
+    of audit.hash_images in its order, are within audit.NEAR bits become one group. `limits`: split -> rows it has at most,
+    drawn at random, in the table's order, with a new index; 0 for all of them.
     """
     table = table.assign(group=merge_groups(table["group"], audit.find_groups(hashes)))
     if (table["split"] == "").any():

@@ -30,27 +30,22 @@ _OTHER_SUFFIXES = tuple(
 class Dataset:
     """A dataset as the rest of facekit sees it.
 
-    Attributes:
-        table: `path` (relative to root, with /), `split` ("train", "validation", "test" or "" where none is published),
-            `group` (what must not cross splits), then the target columns; the index counts from 0.
-        excluded: the rows left out: `file`, `row` (line in the file, from 1), `value`, `reason`.
+    Its table has `path` (relative to root, with /), `split` ("train", "validation", "test" or "" where none is published),
+    `group` (what must not cross splits), then the target columns, and an index that counts from 0.
     """
 
     name: str  # the manifest's
     root: Path
     kind: str  # one of KINDS
     table: pd.DataFrame
-    excluded: pd.DataFrame
+    excluded: pd.DataFrame  # the rows left out: `file`, `row` (line in the file, from 1), `value`, `reason`
     note: str = ""  # why the split is not the official one
 
     def sample(self, rows: int, target: str, *, seed: int) -> pd.DataFrame:
-        """Return a part of the table, in its order, with each split and class in the proportion of the whole.
+        """Return `rows` rows, in their order, with each split and class in the proportion of the whole; 0: all of them.
 
-        DataError: a class, also one that the manifest alone names, has no row in one of the splits.
-
-        Args:
-            rows: how many; 0, or more than there are: all.
-            target: a column of classes, or of numbers, whose thirds are then the classes.
+        `target` is a column of classes, or of numbers, whose thirds are then the classes. DataError: a class, also one that the
+        manifest alone names, has no row in one of the splits.
         """
         part, classes = self.table.copy(), self.table[target]
         is_number = classes.nunique() > 20 and pd.api.types.is_numeric_dtype(classes)
@@ -70,14 +65,13 @@ class Dataset:
 def read_dataset(name: str, folder: str | os.PathLike, **options: str) -> Dataset:
     """Read a dataset's tables and match them with its image files, which are not opened.
 
+    ParameterError: there is no dataset of that name. DataError: a table is missing or unreadable, half of the rows or more
+    can't be used, or there are too few for a split.
+
     Args:
         name: a manifest's name, whose reader is `facekit.data.readers.NAME`.
         folder: in the dataset's own layout; a relative one starts at the project's root.
         options: of that reader alone, such as `uncertain` of the selfies.
-
-    Raises:
-        ParameterError: there is no dataset of that name.
-        DataError: a table is missing or unreadable, half of the rows or more can't be used, or there are too few for a split.
     """
     return complete_splits(read_every_row(name, folder, **options))
 
@@ -168,11 +162,9 @@ def list_files(folder: str | os.PathLike) -> tuple[list[str], list[str]]:
 
 
 def read_rows(manifest: DatasetManifest, name: str, root: Path) -> pd.DataFrame:
-    """Read the published table of that name and judge each of its rows.
+    """Read the published table of that name as `read_text` does, with a `reason` where something is wrong with `value`.
 
-    Returns:
-        What `read_text` does, with a `reason` where something is wrong with `value`; and, where the table has images,
-        `folder`, `path` and `found`. A missing image is a reason, unless the manifest allows a subset.
+    A table with images also has `folder`, `path` and `found`. A missing image is a reason, unless the manifest allows a subset.
     """
     table = manifest.tables[name]
     rows = read_text(manifest, table, root)
@@ -207,7 +199,7 @@ def exclude_repeated(rows: pd.DataFrame, key: str, targets: list[str]) -> None:
     """Exclude every row that gives way to another of the same key.
 
     Where the rows of a key differ in a target, nobody knows which is right, and all of them go. Otherwise one stays: the
-    first of the test set, which is to remain as published, or else the first.
+    first of the test set, which is to remain as published and must not be trained on, or else the first.
     """
     same = rows[rows["reason"] == ""]
     same = same[same[key].duplicated(keep=False)]

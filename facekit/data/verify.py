@@ -1,6 +1,5 @@
 """Verification: what is wrong with a folder, as its reader judges it, with every image decoded and every count compared."""
 
-import errno
 import importlib
 import json
 import tempfile
@@ -56,11 +55,8 @@ class Report:
 def verify_dataset(name: str, root: Path, *, workers: int = 2, report: Path | None = None) -> Report:
     """Check a folder against its manifest; whatever can be wrong with it is in the report.
 
-    ParameterError: there is no such dataset, no worker, or the report can't be written.
-
-    Args:
-        workers: images decoded at the same time, 1 or more.
-        report: where to write the report as JSON; the same as text is beside it as .txt.
+    `workers` images, 1 or more, are decoded at the same time. The report is written to the file `report` as JSON, and as text
+    beside it as .txt. ParameterError: there is no such dataset, no worker, or the report can't be written.
     """
     if workers < 1:
         raise ParameterError(f"workers {workers}", expected="1 or more")
@@ -69,7 +65,7 @@ def verify_dataset(name: str, root: Path, *, workers: int = 2, report: Path | No
             report.parent.mkdir(parents=True, exist_ok=True)
             tempfile.NamedTemporaryFile(dir=report.parent, prefix=report.name).close()
             if report.is_dir():
-                raise OSError(errno.EISDIR, "is a folder")
+                raise OSError(0, "is a folder")
         except OSError as error:
             raise ParameterError(f"--report {report}: {error.strerror}", expected="a file that can be written") from error
     root, manifest = resolve(root), read_manifest(name)

@@ -16,11 +16,10 @@ from facekit.evaluation.bootstrap import compute_intervals, divide, resample
 def rank_attributes(attributes: pd.DataFrame, classes: np.ndarray) -> pd.DataFrame:
     """Test each attribute (n, a), of 1, 0 and NaN (unknown), against the class (n,), 0..k-1.
 
-    Returns:
-        One row per attribute: n (known rows), prevalence, chi_square (as scikit-learn's chi2), pearson (its statistic),
-        p_value, q_value (Benjamini and Hochberg's false discovery rate), cramers_v (0..1, whatever n), lift (prevalence in
-        the highest class minus that in the lowest), expected (smallest expected count; below 5 the p-value can't be
-        trusted). NaN for a column that is always 0 or always 1, which can't be tested.
+    The table has a row per attribute: n (known rows), prevalence, chi_square (as scikit-learn's chi2), pearson (its statistic),
+    p_value, q_value (Benjamini and Hochberg's false discovery rate), cramers_v (0..1, whatever n), lift (prevalence in the
+    highest class minus that in the lowest), expected (smallest expected count; below 5 the p-value can't be trusted). NaN for a
+    column that is always 0 or always 1, which can't be tested.
     """
     _check(attributes, classes, [0, 1, np.nan], "0 or 1, or NaN where it is unknown")
     rows, prevalence = attributes.notna().groupby(classes).sum(), attributes.mean()
@@ -52,16 +51,15 @@ def fit_effects(attributes: pd.DataFrame, positive: np.ndarray, *, C: float = 1.
 
     A resample's coefficients are one Newton step from those of all rows, with its own gradient and curvature; refitting
     would move them by far less than their interval is wide, and take minutes (Davison and Hinkley 1997, 7.2). The intervals
-    do not allow for the penalty, which draws effects towards 0 (see bootstrap.compute_intervals).
+    do not allow for the penalty, which draws effects towards 0 (see benchmarks/coverage.py).
+
+    Returned are a table, one row per attribute: log_odds, low, high (95 % interval), odds_ratio, direction (raises, lowers or
+    not significant); the log odds on resamples of the rows, (resamples, a); and the fitted regression.
 
     Args:
         attributes: (n, a) 0 or 1. Leave out a column that the others determine (the last of several ages).
         positive: (n,) bool, whether a row is of the class.
         C: inverse regularisation strength; without it, a handful of rows could give an infinite coefficient.
-
-    Returns:
-        A table, one row per attribute: log_odds, low, high (95 % interval), odds_ratio, direction (raises, lowers or not
-        significant); the log odds on resamples of the rows, (resamples, a); and the fitted regression.
     """
     _check(attributes, positive, [0, 1], "0 or 1; leave out rows where it is unknown")
     design = np.column_stack([np.ones(len(attributes)), attributes.to_numpy(float)])

@@ -42,11 +42,8 @@ def resample(statistic: Statistic, n: int, groups=None, **options: int) -> np.nd
 def compute_intervals(draws: np.ndarray) -> list[tuple[float, float] | None]:
     """Return the 95 % percentile interval of each column of resampled values; None where fewer than half are defined.
 
-    Percentile intervals are too narrow on few rows or groups. Of 1,000 simulated test sets (benchmarks/coverage.py, seed 0)
-    they contained the true value in 93 to 96 % with 500 rows, 90 to 97 % with 100 and 85 to 96 % with 30; in 93 to 96 % with
-    100 groups of 2 to 8 similar rows, 92 to 96 % with 50, 89 to 96 % with 20, 81 to 94 % with 10 and 64 to 93 % with 5. Worse
-    are the recall of a class of few rows (16 % of 30 rows: 62 %), ece (100 rows: 41 %, 500: 89 %), to whose bins resampling
-    adds noise, and log odds with a penalty (C = 1, against those without: 100 rows: 77 to 93 %, 500: 92 to 93 %).
+    Percentile intervals are too narrow on few rows or groups: with 30 rows they contain the true value in 85 to 96 % of cases,
+    with 5 groups in 64 to 93 %; benchmarks/coverage.py measures it, and names what is worse.
     """
     columns = [(column[np.isfinite(column)], len(column)) for column in draws.reshape(len(draws), -1).T]
     bounds = [(1 - 0.95) / 2, (1 + 0.95) / 2]

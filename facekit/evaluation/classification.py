@@ -18,18 +18,17 @@ SMALLEST = np.finfo(np.float64).eps  # scikit-learn's: for a log loss, a probabi
 def measure(prefix, y_true, predicted, classes, *, groups=None, seed=0, baseline_counts=None, ordered=False) -> list[Metric]:
     """Measure a classifier by its probabilities, or by its decisions alone.
 
+    Returned are accuracy, balanced_accuracy and macro_f1 (means over the classes that occur), then precision/, recall/ and f1/
+    of each class, whose n are the rows predicted so, the rows that are so, and both together. If ordered: off_by_one,
+    off_by_two_or_more (proportions), mean_absolute_rank_error (0..k-1), quadratic_kappa (1 perfect, 0 a constant) and
+    confused_as/<class>/<predicted> of the extremes. Of probabilities, and last: log_loss and ece (expected calibration error),
+    whose interval lies too high on few rows and is no proof of calibration.
+
     Args:
         y_true: (n,) int, 0..k-1.
         predicted: (n, k) float, rows that sum to 1, of which the highest decides; or (n,) int, however decided.
         classes: the k names; from lowest to highest if ordered.
         baseline_counts: (k,) training rows of each class; None takes those of `y_true`.
-
-    Returns:
-        accuracy, balanced_accuracy and macro_f1 (means over the classes that occur), then precision/, recall/ and f1/ of
-        each class, whose n are the rows predicted so, the rows that are so, and both together.
-        If ordered: off_by_one, off_by_two_or_more (proportions), mean_absolute_rank_error (0..k-1), quadratic_kappa (1
-        perfect, 0 a constant) and confused_as/<class>/<predicted> of the extremes. Of probabilities, and last: log_loss
-        and ece (expected calibration error), whose interval lies too high on few rows and is no proof of calibration.
     """
     n, k = len(y_true), len(classes)
     parts = _build(y_true, predicted, classes, ordered=ordered)

@@ -59,11 +59,9 @@ def compute_prevalence(y_true: np.ndarray) -> np.ndarray:
 
 
 def measure(prefix: str, labels: Labels, y_prob: np.ndarray, *, thresholds=0.5, seed: int = 0) -> list[Metric]:
-    """Measure all attributes together by METRICS.
+    """Measure all attributes together by METRICS, of probabilities (n, a), 0..1; the baseline's are the prevalence.
 
-    Args:
-        y_prob: (n, a) probability of each attribute, 0..1. The baseline's is the prevalence.
-        thresholds: one for all attributes, or (a,), chosen on validation rows; an attribute is predicted where it is reached.
+    An attribute is predicted from its threshold on: one for all, or (a,), chosen on validation rows.
     """
     constant = np.tile(labels.prevalence, (len(labels.y_true), 1))
     # Of two classes of equal frequency, the first is the majority: no.

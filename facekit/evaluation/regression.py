@@ -11,9 +11,8 @@ from facekit.evaluation.metric import Column, Comparison, Metric, Part
 def measure(prefix: str, y_true, predicted, *, groups=None, seed: int = 0, baseline_mean: float | None = None) -> list[Metric]:
     """Measure mse, mae, r2 (0 is as good as the baseline) and spearman (rank correlation, which a constant doesn't have).
 
-    Args:
-        predicted: (n,) in the unit of `y_true` (n,); or (s, n) of s equal networks: their mean metrics.
-        baseline_mean: mean of the TRAINING rows; None takes that of `y_true`, which no model could know.
+    `predicted` is (n,) in the unit of `y_true` (n,), or (s, n) of s equal networks: their mean metrics. `baseline_mean` is the
+    mean of the TRAINING rows; None takes that of `y_true`, which no model could know.
     """
     parts, baseline = (_build(y_true, each, baseline_mean) for each in (predicted, None))
     return metrics.measure(prefix, parts, baseline, len(y_true), groups=groups, seed=seed)

@@ -32,13 +32,11 @@ def _build_resnet18(input_tensor, **_) -> keras.Model:
 
 
 def _add_block(x, filters: int, stride: int, name: str):
-    shortcut = x
-    x = layers.ReLU(name=f"{name}_relu1")(_convolve(x, filters, 3, stride, f"{name}_conv1", f"{name}_bn1"))
-    x = _convolve(x, filters, 3, 1, f"{name}_conv2", f"{name}_bn2")
+    inner = layers.ReLU(name=f"{name}_relu1")(_convolve(x, filters, 3, stride, f"{name}_conv1", f"{name}_bn1"))
+    inner = _convolve(inner, filters, 3, 1, f"{name}_conv2", f"{name}_bn2")
     if stride != 1:
-        shortcut = _convolve(shortcut, filters, 1, stride, f"{name}_downsample_0", f"{name}_downsample_1")
-    x = layers.Add(name=f"{name}_add")([x, shortcut])
-    return layers.ReLU(name=f"{name}_relu2")(x)
+        x = _convolve(x, filters, 1, stride, f"{name}_downsample_0", f"{name}_downsample_1")
+    return layers.ReLU(name=f"{name}_relu2")(layers.Add(name=f"{name}_add")([inner, x]))
 
 
 def _convolve(x, filters: int, kernel: int, stride: int, name: str, norm: str):
@@ -56,12 +54,11 @@ def _standardize(images, means, deviations):
     return layers.Normalization(mean=list(means), variance=variances, name=f"{PREFIX}standardize", dtype="float32")(images)
 
 
+_IMAGENET = (255 * 0.485, 255 * 0.456, 255 * 0.406), (255 * 0.229, 255 * 0.224, 255 * 0.225)  # means, standard deviations
 # From RGB images in 0..255 to what a network takes; computed in 32 bits under mixed precision too.
 _PREPROCESSING = {
     "caffe": lambda images: _standardize(images[..., ::-1], (103.939, 116.779, 123.68), (1.0, 1.0, 1.0)),
-    "torch": lambda images: _standardize(
-        images, (255 * 0.485, 255 * 0.456, 255 * 0.406), (255 * 0.229, 255 * 0.224, 255 * 0.225)
-    ),
+    "torch": lambda images: _standardize(images, *_IMAGENET),
     "tf": lambda images: layers.Rescaling(1 / 127.5, -1.0, name=f"{PREFIX}scale", dtype="float32")(images),
     "unit": lambda images: layers.Rescaling(1 / 255, name=f"{PREFIX}scale", dtype="float32")(images),
     "none": lambda images: images,
@@ -88,7 +85,8 @@ def build(
 ) -> keras.Model:
     """Build a network without its classifier, from RGB images in 0..255 to its last feature map.
 
-    Layers have the same names in every session; those of the preprocessing start with `preprocess_`.
+    Layers have the same names in every session; those of the preprocessing start with `preprocess_`. ParameterError: something
+    that the network does not have. WeightsError: weights that are missing or must not be loaded.
 
     Args:
         name, size: row of BACKBONES; height and width in pixels.
@@ -99,10 +97,6 @@ def build(
             and leaves them alone (Keras 3). `batch`: it uses the batch's statistics and updates the stored ones, while scale
             and offset stay fixed (Keras on TensorFlow 1, PyTorch in training mode).
         preprocessing: "" for the network's own, `unit` for a division by 255, `none` for none.
-
-    Raises:
-        ParameterError: something that the network does not have.
-        WeightsError: weights that are missing or must not be loaded.
     """
     check_network(name, size, alpha, frozen_layers)
     if preprocessing not in ("", "unit", "none"):
@@ -122,7 +116,8 @@ def build(
         if isinstance(layer, layers.BatchNormalization):
             layer.momentum = 0.9  # Keras' own 0.99 lags behind where an epoch has few steps
     weights_files.load_weights(model, name, weights, alpha)
-    for layer in list_layers(model)[: frozen_layers if frozen_layers >= 0 else None]:
+    own = [layer for layer in model.layers if not layer.name.startswith(PREFIX)]
+    for layer in own[: frozen_layers if frozen_layers >= 0 else None]:
         if frozen_batchnorm == "batch" and isinstance(layer, layers.BatchNormalization):
             # The layer itself stays trainable, or Keras would use the stored statistics; its weights do not.
             for weight in layer.trainable_weights:
@@ -130,11 +125,6 @@ def build(
         else:
             layer.trainable = False
     return model
-
-
-def list_layers(model: keras.Model) -> list[layers.Layer]:
-    """Return the layers of a backbone as keras.applications lists them: those of the preprocessing left out."""
-    return [layer for layer in model.layers if not layer.name.startswith(PREFIX)]
 
 
 def describe(model: keras.Model, name: str, *, weights: str, alpha: float = 1.0) -> dict:

@@ -37,8 +37,7 @@ def compute(model: keras.Model, images: np.ndarray, index=None, output: str = ""
         index: class, one for all images or one each, shape (n,); None: the predicted one.
         output, layer: names of the output's layer and of the one whose feature map is taken; "": the first, the last one.
 
-    Returns:
-        float32 (n, height, width): each image's map in 0..1, its highest place 1; all 0 where nothing supports the class.
+    Returned is each image's map, float32 (n, height, width), its highest place 1; all 0 where nothing supports the class.
 
     Source: Selvaraju et al., Grad-CAM, https://arxiv.org/abs/1610.02391.
     """

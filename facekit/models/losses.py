@@ -8,11 +8,9 @@ from keras import ops
 class LabelCrossentropy(keras.losses.Loss):
     """Binary cross-entropy of one or several labels, the mean over the labels that are known.
 
-    Targets are 0, 1, or below 0 where the label is unknown: such a label adds nothing.
-
-    Args:
-        weights: of absent and present labels, shape (2, labels), see balance.compute_label_weights; None: 1 everywhere.
-        label_smoothing: how far targets are pulled towards one half, 0..1.
+    Targets are 0, 1, or below 0 where the label is unknown: such a label adds nothing. `weights`, (2, labels), are of absent
+    and present labels, see balance.compute_label_weights; None: 1 everywhere. `label_smoothing`, 0..1, is how far targets are
+    pulled towards one half.
     """
 
     def __init__(self, weights=None, label_smoothing: float = 0.0, name: str = "label_crossentropy"):

@@ -63,16 +63,11 @@ class Predictor:
             # What does not fit together fails here.
             self.outputs = [answer.name for answer in self.predict([np.zeros((8, 8, 3), np.uint8)])]
         except UNREADABLE as error:
-            hint = "run the experiment again: committed runs leave models out"
-            raise WeightsError(
-                f"{path}: {type(error).__name__} {error}", expected="a run's card and models", hint=hint
-            ) from error
+            expected, hint = "a run's card and models", "run the experiment again: committed runs leave models out"
+            raise WeightsError(f"{path}: {type(error).__name__} {error}", expected=expected, hint=hint) from error
 
     def predict(self, photos: Sequence[np.ndarray], *, explain: bool = False) -> list[Answer]:
-        """Return one answer per output for photos, uint8 RGB of any sizes.
-
-        Grad-CAM (`explain`) of a cascade is that of the stage that decided.
-        """
+        """Return an answer per output for photos, uint8 RGB of any sizes; `explain` adds Grad-CAM, of the deciding stage."""
         answers = [_ask(settings, model, photos, explain) for settings, model in self._stages]
         if not self._cascade:
             return answers[0]
@@ -134,10 +129,7 @@ def _ask(settings: dict, model: keras.Model, photos: Sequence[np.ndarray], expla
 
 
 def find_run(run: str, reports: Path | None = None) -> Path:
-    """Return the folder of a run with a model: `run` itself, or a task's newest run in `reports` (default: the project's).
-
-    WeightsError: there is none; the message names the command that makes one.
-    """
+    """Return a run's folder with a model: `run` itself, or a task's newest in `reports` (the project's); WeightsError: none."""
     folder = expand(run)
     if (folder / "model").is_dir():
         return folder

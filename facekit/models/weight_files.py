@@ -136,11 +136,6 @@ def number_names(names) -> dict[str, str]:
     return fresh
 
 
-def list_shapes(layers) -> dict[str, list[tuple]]:
-    """Return layer name -> shapes of its weights, for the Keras layers that have any."""
-    return {layer.name: [tuple(weight.shape) for weight in layer.weights] for layer in layers if layer.weights}
-
-
 @contextlib.contextmanager
 def open_layers(path: Path, sha256: str | None = None) -> Iterator[dict[str, list]]:
     """Yield layer name -> its datasets or arrays in a file of read_weights; WeightsError as in open_checked."""
@@ -154,27 +149,24 @@ def open_layers(path: Path, sha256: str | None = None) -> Iterator[dict[str, lis
             yield {fresh[name]: items for name, items in found.items()}
 
 
-def read_weights(path: Path, shapes: dict, sha256: str | None = None) -> dict[str, list[np.ndarray]]:
+def read_weights(path: Path, layers: list, sha256: str | None = None) -> dict[str, list[np.ndarray]]:
     """Read layer name -> float32 arrays, of all layers of a network or of its first ones.
 
-    Names, shapes and types are compared with those of the network before the first number is read.
+    Names, shapes and types are compared with those of the network before the first number is read. WeightsError: damaged,
+    hostile, of another network or another width, with a gap, or with numbers that are not finite.
 
     Args:
         path: file of Keras 3 (.weights.h5 or .keras), keras.applications (.h5) or PyTorch.
-        shapes: layer name -> shapes of its weights, of list_shapes.
+        layers: of the Keras model.
         sha256: of the file, where it is known.
-
-    Raises:
-        WeightsError: damaged, hostile, of another network or another width, with a gap, or with numbers that are not finite.
     """
+    shapes = {layer.name: [tuple(weight.shape) for weight in layer.weights] for layer in layers if layer.weights}
     with open_layers(path, sha256) as found:
         names, first = list(shapes), [name for name in shapes if name in found]
         if not first or first != names[: len(first)] or len(first) < len(found):
             odd = next(name for name in [*found, *names] if (name in found) != (name in shapes))
-            received = f"{path}: weights of another network, which differ in layer {odd!r}"
-            raise WeightsError(
-                received, expected=f"{len(names)} layers from {names[0]!r} on, or the first of them without a gap"
-            )
+            expected = f"{len(names)} layers from {names[0]!r} on, or the first of them without a gap"
+            raise WeightsError(f"{path}: weights of another network, which differ in layer {odd!r}", expected=expected)
         for name in first:
             if (received := [tuple(item.shape) for item in found[name]]) != shapes[name]:
                 text, wanted = (", ".join("x".join(map(str, shape)) for shape in each) for each in (received, shapes[name]))
@@ -240,8 +232,7 @@ def _rebuild_tensor(storage, offset, size, stride, *_):
     last = offset + sum((length - 1) * step for length, step in zip(size, stride, strict=True))
     if min([offset, *size, *stride]) < 0 or last >= len(storage):
         raise pickle.UnpicklingError(f"a tensor of size {tuple(size)} in a storage of {len(storage)}")
-    steps = [step * storage.itemsize for step in stride]
-    return np.ndarray(size, storage.dtype, storage, offset * storage.itemsize, steps)
+    return np.ndarray(size, storage.dtype, storage, offset * storage.itemsize, [step * storage.itemsize for step in stride])
 
 
 _STORAGES = {"FloatStorage": "<f4", "DoubleStorage": "<f8", "HalfStorage": "<f2", "LongStorage": "<i8", "IntStorage": "<i4"}

@@ -12,7 +12,7 @@ import numpy as np
 from facekit.data.manifests import read_manifest
 from facekit.errors import WeightsError
 from facekit.models.networks import WIDTHS
-from facekit.models.weight_files import BACKBONE_NAME, CARD_NAME, find_file, list_shapes, open_checked, read_card, read_weights
+from facekit.models.weight_files import BACKBONE_NAME, CARD_NAME, find_file, open_checked, read_card, read_weights
 from facekit.paths import expand, hash_file, write_text
 
 
@@ -21,14 +21,12 @@ def load_weights(model: keras.Model, name: str, source: str, alpha: float = 1.0)
 
     The input size may differ from the one that the weights were trained at; network, width and, for another run's weights, the
     preprocessing must be the same. Layers that a file leaves out at the network's end keep their random weights.
+    WeightsError: missing (with where to get it), damaged, not to be trusted, or not of this network.
 
     Args:
         model, name, alpha: the backbone, its row of backbones.BACKBONES, MobileNet's width.
         source: `none` (random), `imagenet`, `sample` (the small MobileNet in this repository), `run:PROFILE/TASK` (the backbone
             that a run saved), or a file: .h5, for ResNet18 also .pth and .safetensors.
-
-    Raises:
-        WeightsError: missing (with where to get it), damaged, not to be trusted, or not of this network.
     """
     path = _find_imagenet(model, name, alpha) if source == "imagenet" else find_file(source)
     if path is None:
@@ -41,9 +39,8 @@ def load_weights(model: keras.Model, name: str, source: str, alpha: float = 1.0)
         card, expected = read_card(path), [name, alpha, _list_steps(model)]
         if (received := [card["network"], card["alpha"], card["preprocessing"]]) != expected:
             raise WeightsError(f"{path}: weights of {received}", expected=f"{expected}")
-    shapes = list_shapes(model.layers)
-    arrays = read_weights(path, shapes, card.get("sha256"))
-    for layer in (model.get_layer(name) for name in shapes):
+    arrays = read_weights(path, model.layers, card.get("sha256"))
+    for layer in [layer for layer in model.layers if layer.weights]:
         layer.starts_random = layer.name not in arrays
         if not layer.starts_random:
             layer.set_weights(arrays[layer.name])
@@ -98,10 +95,9 @@ def _list_steps(model: keras.Model) -> list[list]:
 
 
 def save_backbone(model: keras.Model, folder: Path, text: str, **card) -> None:
-    """Write a run's backbone for others to start from, its kernels as compressed float16, with its model card.
+    """Write the backbone of a run, of backbones.build, for others to start from, its kernels as compressed float16.
 
     Args:
-        model: of backbones.build.
         folder: the run's model/, after Run.save_model; gets backbone.weights.h5, README.md and more keys in card.json.
         text: what the backbone was trained on, what for, and what not for, in Markdown.
         card: network and alpha, and what else is to be known.

@@ -10,10 +10,11 @@ from typing import Any, Literal
 import pandas as pd
 from pydantic import BaseModel
 
+from facekit.data.manifests import validate
 from facekit.errors import DataError, FacekitError, ParameterError
 from facekit.evaluation.metric import LOWER_IS_BETTER, Comparison, Metric
 from facekit.paths import project_root, read_json
-from facekit.reporting.parameters import read_profile, read_yaml, validate
+from facekit.reporting.parameters import read_profile, read_yaml
 
 KINDS = {"photographs": "real photographs", "planted": "semi-synthetic popularity", "synthetic": "synthetic images"}
 SCHEMA = 1  # of metrics.json
@@ -36,11 +37,6 @@ class Claim(BaseModel, extra="forbid", frozen=True, allow_inf_nan=False):
     why: str | None = None
     comparable: bool = True
     report_error: bool = False
-
-    @property
-    def is_difference(self) -> bool:
-        """Whether the claim says that one model beats another."""
-        return " minus " in (self.reproduced or "")
 
 
 class Experiment(BaseModel, extra="forbid", frozen=True):
@@ -85,7 +81,7 @@ class Record:
 
 def read_record(path: Path) -> Record:
     """Read a metrics.json; DataError where it is missing, damaged, or of a later facekit."""
-    record = validate(Record, read_json(path, hint="run the experiment"), f"{path}: ")
+    record = validate(Record, read_json(path, hint="run the experiment"), str(path))
     if record.schema > SCHEMA or not record.run or record.data.get("kind") not in KINDS:
         raise DataError(f"{path}: schema {record.schema}", expected=f"{SCHEMA}, with data and run", hint="update facekit")
     return record
@@ -134,11 +130,12 @@ def judge(claim: Claim, measured: Metric | None, *, kind: str, remark: str = "")
             return "not comparable", why or ""
     if claim.report_error:
         return "report error", claim.why
-    reasons = ["a difference, judged against 0"] * claim.is_difference
+    is_difference = " minus " in (claim.reproduced or "")  # one model is to beat another
+    reasons = ["a difference, judged against 0"] * is_difference
     reasons += ["the published value was chosen on the test set"] * (claim.chosen_on == "test")
     reasons += ["the published averaging is not stated"] * (claim.averaging == "not said")
     reasons.append(claim.why)
-    published = 0.0 if claim.is_difference else claim.value
+    published = 0.0 if is_difference else claim.value
     if measured.interval is None and claim.unit in COUNTS:
         verdict, remark = "equal" if measured.value == published else "differs", ""
     elif measured.interval is None:

@@ -13,12 +13,14 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
 
+from facekit.data.manifests import validate
 from facekit.errors import DataError, ImageError, ParameterError
 from facekit.models.networks import check_networks
 from facekit.paths import CACHE, expand, project_root, read_file, read_json, resolve
 
+NOTEBOOKS = project_root() / "notebooks"
 PROFILES = ("sample", "laptop", "report", "full")
 WEIGHTS_WORDS = ("imagenet", "none", "sample", "")  # what `weights` may be besides run:PROFILE/TASK and a file
 PATHS = ("data", "own_photos", "weights")  # what the names of parameters that hold a path end in
@@ -86,7 +88,7 @@ class Expected(BaseModel, extra="forbid", allow_inf_nan=False):
     def _check_order(self) -> "Expected":
         known = [number for number in (self.low, self.value, self.high) if number is not None]
         if known != sorted(known):
-            raise ValueError("low <= value <= high")
+            raise ValueError("not low <= value <= high")
         return self
 
     def includes(self, value: float | None) -> bool:
@@ -111,24 +113,16 @@ class Profiles(BaseModel, extra="forbid"):
     full: Profile
 
 
-def notebooks_folder() -> Path:
-    """Return the folder of the source notebooks and their profiles."""
-    return project_root() / "notebooks"
-
-
 def list_tasks() -> list[str]:
     """Return the names of the experiments: one per notebook."""
-    return sorted(path.stem for path in notebooks_folder().glob("*.ipynb"))
+    return sorted(path.stem for path in NOTEBOOKS.glob("*.ipynb"))
 
 
 def read_parameters(task: str) -> dict[str, Parameter]:
-    """Return the parameters of a task's notebook by name, as its cell tagged `parameters` orders them.
-
-    ParameterError: no such notebook or cell, a line of another form, or a default outside its own range.
-    """
+    """Return a notebook's parameters in their order; ParameterError: no such notebook or cell, a wrong line or default."""
     if task not in (tasks := list_tasks()):
         raise ParameterError(f"unknown task {task!r}", expected=f"one of {', '.join(tasks)}")
-    path = notebooks_folder() / f"{task}.ipynb"
+    path = NOTEBOOKS / f"{task}.ipynb"
     try:
         cells = read_json(path)["cells"]
         known = all(cell["cell_type"] in ("code", "markdown", "raw") for cell in cells)
@@ -150,16 +144,6 @@ def read_parameters(task: str) -> dict[str, Parameter]:
     return found
 
 
-def validate(kind: Any, content: Any, where: str) -> Any:
-    """Return `content` as pydantic reads it into a type; DataError that begins with `where` and names the first fault."""
-    try:
-        return TypeAdapter(kind).validate_python(content)
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = f"{where}{'.'.join(map(str, first['loc']))}"
-        raise DataError(f"{place}: {first['input']!r:.80}", expected=first["msg"].removeprefix("Value error, ")) from None
-
-
 def read_profile(task: str, profile: str) -> Profile:
     """Return one profile of a task, its values as text; FacekitError where there is none or its file is damaged."""
     if profile not in PROFILES:
@@ -168,7 +152,7 @@ def read_profile(task: str, profile: str) -> Profile:
 
 
 def _read_profiles(task: str) -> Profiles:
-    return read_yaml(notebooks_folder() / "parameters" / f"{task}.yaml", Profiles)
+    return read_yaml(NOTEBOOKS / "parameters" / f"{task}.yaml", Profiles)
 
 
 class _Loader(yaml.BaseLoader):
@@ -199,7 +183,7 @@ def read_yaml(path: Path, kind: Any = dict[str, Any]) -> Any:
         content = yaml.load(read_file(path), _Loader)
     except (yaml.YAMLError, OSError, ValueError, OverflowError, TypeError, RecursionError) as error:
         raise DataError(f"{path}: {getattr(error, 'strerror', error)}", expected="a YAML file") from None
-    return validate(kind, content, f"{path.name}: ")
+    return validate(kind, content, path.name)
 
 
 def merge(task: str, profile: str, settings: dict[str, Any] | Sequence[str] = ()) -> dict[str, Any]:

@@ -11,9 +11,9 @@ import pytest
 import yaml
 from raw_files import write_facehack
 
+from facekit.cli import main
 from facekit.data import download, manifests
-from facekit.data.download import check_members, describe_steps, fetch
-from facekit.data.manifests import read_manifest
+from facekit.data.download import check_members, fetch
 from facekit.errors import DataError, ParameterError
 from facekit.paths import project_root
 
@@ -219,10 +219,11 @@ def test_a_folder_that_cannot_be_made_is_one_line(server, tmp_path):
         fetch("weights", tmp_path / "file" / "weights")
 
 
-def test_data_behind_a_page_prints_the_exact_steps(tmp_path):
+def test_data_behind_a_page_prints_the_exact_steps(tmp_path, capsys):
     with pytest.raises(DataError, match="celeba is given out on https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html only"):
         fetch("celeba", tmp_path)
-    steps = describe_steps(read_manifest("celeba"), tmp_path).splitlines()
+    assert main(["data", "fetch", "celeba", "--root", str(tmp_path)]) == 1
+    steps = capsys.readouterr().out.splitlines()
     assert steps[1].startswith("  1. Open https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html, read the agreement")
     assert f"  5. Check it: facekit data verify celeba --root {tmp_path}" in steps
     assert steps[-1].startswith("Terms: For non-commercial research purposes only.")

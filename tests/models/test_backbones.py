@@ -7,7 +7,7 @@ from keras.applications import densenet, imagenet_utils, inception_v3, mobilenet
 from saved_runs import forget_facekit
 
 from facekit.errors import ParameterError
-from facekit.models.backbones import BACKBONES, build, describe, list_layers
+from facekit.models.backbones import BACKBONES, PREFIX, build, describe
 
 # name: parameters, trainable ones, layers as keras.applications lists them, channels, Keras' own preprocessing.
 NETWORKS = {
@@ -37,6 +37,10 @@ def built():
         return models[name]
 
     return get
+
+
+def list_layers(model):
+    return [layer for layer in model.layers if not layer.name.startswith(PREFIX)]
 
 
 def preprocess(model, images):

@@ -12,7 +12,7 @@ from safetensors.numpy import save_file
 
 from facekit.errors import WeightsError
 from facekit.models.backbones import build
-from facekit.models.weight_files import list_shapes, read_torch_file
+from facekit.models.weight_files import read_torch_file
 from facekit.models.weights import describe_start
 
 
@@ -104,8 +104,9 @@ def make_state(model, seed=0):
     """Random parameters under torchvision's names, in PyTorch's order of axes, for the layers of a Keras ResNet18."""
     random = np.random.default_rng(seed)
     state = {"fc.weight": np.zeros((10, 512), np.float32), "fc.bias": np.zeros(10, np.float32)}
-    for layer, shapes in list_shapes(model.layers).items():
-        stage, *rest = layer.split("_", 1)
+    for layer in [layer for layer in model.layers if layer.weights]:
+        shapes = [tuple(weight.shape) for weight in layer.weights]
+        stage, *rest = layer.name.split("_", 1)
         name = ".".join([stage, *(part.replace("_", ".") for part in rest)])
         if len(shapes) == 1:
             height, width, inner, outer = shapes[0]

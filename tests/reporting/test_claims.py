@@ -231,10 +231,10 @@ def test_unknown_experiment_is_refused():
     [
         (
             "[{id: a, kind: valu, text: t}]",
-            "published.yaml: r.txt.smile.claims.0.kind: 'valu'; expected Input should be 'value', 'cl",
+            "published.yaml: r.txt.smile.claims.0.kind: Input should be 'value', 'cl",
         ),
-        ("[{id: a, kind: setting, text: t, note: x}]", "claims.0.note: 'x'; expected Extra inputs are not permitted"),
-        ("5", "smile.claims: '5'; expected"),
+        ("[{id: a, kind: setting, text: t, note: x}]", "claims.0.note: Extra inputs are not permitted, received 'x'"),
+        ("5", "smile.claims: Input should be .*, received '5'"),
     ],
 )
 def test_a_broken_register_is_refused_in_one_line(tmp_path, content, message):
@@ -256,7 +256,7 @@ def test_every_claim_can_be_judged_or_says_why_not(task, experiment):
             assert not claim.reproduced, claim.id
         elif not claim.reproduced or not claim.comparable or claim.report_error:
             assert claim.why, claim.id
-        assert not claim.reproduced or claim.value is not None or claim.is_difference, claim.id
+        assert not claim.reproduced or claim.value is not None or " minus " in claim.reproduced, claim.id
 
 
 @pytest.mark.parametrize("content", ["a: 1", "a: [1, 2]", "a: {b: 1}", "a: {b: {question: 1}}", "[]", "a: null"])

@@ -1,6 +1,5 @@
 """CelebA: 40 attributes, the official partition and, where the file is there, identities; any part of the images."""
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -23,21 +22,17 @@ def read_tables(root: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     A row without its image appears nowhere: a part of the images is a dataset as well. DataError: a table is missing or
     unreadable, or no image matches.
 
-    Returns:
-        `path`; `split`, the official partition; `group`, the identity, or one group per row where that is unknown; `identity`
-        (1 to 10177, or UNKNOWN); ATTRIBUTES as int8, 1 present and 0 absent; in the order of the attribute table. And the rows
-        with a wrong value, without a partition, or with several values of one column.
+    Returned are, in the order of the attribute table, `path`; `split`, the official partition; `group`, the identity, or one
+    group per row where that is unknown; `identity` (1 to 10177, or UNKNOWN); ATTRIBUTES as int8, 1 present and 0 absent. And
+    the rows with a wrong value, without a partition, or with several values of one column.
 
     Source: Liu et al., Deep Learning Face Attributes in the Wild, ICCV 2015.
     """
     return _read(root, with_images=True)
 
 
-def read_attributes(root: str | os.PathLike) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Read all rows as `read_tables` does, with or without their images: for what needs no pixel.
-
-    DataError: a table is missing or unreadable, or at least half of the rows can't be used.
-    """
+def read_attributes(root: str | Path) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Read all rows as `read_tables` does, with or without their images; DataError also where at least half can't be used."""
     root = resolve(root)
     return check_usable("celeba", root, *_read(root, with_images=False))
 

@@ -10,9 +10,6 @@ from facekit.data.tables import read_usable
 def read_tables(root: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Read `path`, `split`, `group` (one per row) and `label`, in the files' order, train first; and the excluded rows.
 
-    Where an id is repeated with another label, all its rows are excluded; with the same one, the row of the test file is
-    kept, or else the first: a test image must not be trained on.
-
     Source: github.com/peppermenta/faceHack, folder dataset.
     """
     good, excluded = read_usable("facehack", ("train", "test"), root, ["label"])

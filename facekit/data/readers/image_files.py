@@ -74,6 +74,5 @@ def _take_jpeg_apart(content: bytes) -> tuple[bytes, bytes, bytes]:
         if len(blocks) > MAXIMUM_BLOCKS:
             raise ValueError(f"more than {MAXIMUM_BLOCKS} blocks")
         at = end
-    last = b"\xff\xd9" if found else b""
-    clean, padded = (b"".join([*each, last]) for each in zip(*blocks, strict=True))
+    clean, padded = (b"".join([*each, b"\xff\xd9" if found else b""]) for each in zip(*blocks, strict=True))
     return clean, padded, exif

@@ -1,6 +1,5 @@
 """Indian actors: train.csv with an age class for each image in Train/, test.csv without labels for those in Test/."""
 
-import os
 from pathlib import Path
 
 import pandas as pd
@@ -20,12 +19,11 @@ def read_tables(root: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     return good[["path", "split", "group"]].assign(label=good["Class"]), excluded
 
 
-def read_unlabelled(root: str | os.PathLike) -> tuple[pd.DataFrame, pd.DataFrame]:
+def read_unlabelled(root: str | Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Read the rows of test.csv, whose labels are not published: for predictions, and for the audit of equal images.
 
-    Returns:
-        `path` (its file name is the ID), `split` (empty) and `group` (one per row, none of the labelled rows' numbers), in
-        test.csv's order; and the excluded rows. DataError: the table is missing, or at least half of them can't be used.
+    Returned are `path` (its file name is the ID), `split` (empty) and `group` (one per row, none of the labelled rows'
+    numbers), in test.csv's order; and the excluded rows. DataError: the table is missing, or at least half can't be used.
     """
     root = resolve(root)
     good, excluded = check_usable("indian_actors", root, *read_usable("indian_actors", ["test"], root, []))

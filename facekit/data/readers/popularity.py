@@ -6,11 +6,11 @@ from typing import Literal
 
 import numpy as np
 import pandas as pd
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
+from facekit.data.manifests import validate
 from facekit.data.readers.selfie import ATTRIBUTES
 from facekit.data.tables import read_marker
-from facekit.errors import DataError
 from facekit.paths import resolve
 
 Attribute = Literal[ATTRIBUTES]
@@ -51,16 +51,9 @@ class Truth:
 
 
 def read_truth(root: str | os.PathLike) -> Truth | None:
-    """Return how the popularity in a folder of selfies was made, or None for the real one, which nobody knows.
-
-    DataError: facekit.json says that the popularity was made, and not how, or can't be read.
-    """
+    """Return how a folder's popularity was made, None for the real one; DataError: facekit.json is broken or does not say."""
     marker = read_marker(resolve(root))
     if marker["kind"] == "photographs":
         return None
-    try:
-        return TypeAdapter(Truth).validate_python(marker.get("popularity"))
-    except ValidationError as error:
-        first = error.errors()[0]
-        received = f"{resolve(root) / 'facekit.json'}: {'.'.join(map(str, ('popularity', *first['loc'])))}: {first['msg']}"
-        raise DataError(received, hint="make the folder again") from error
+    content, where = {"popularity": marker.get("popularity")}, str(resolve(root) / "facekit.json")
+    return validate(dict[str, Truth], content, where, hint="make the folder again")["popularity"]

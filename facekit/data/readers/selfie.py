@@ -22,14 +22,11 @@ def read_tables(root: Path, *, uncertain: str = "no") -> tuple[pd.DataFrame, pd.
     writes) gives partition and identity; a row that does not fit there is excluded. DataError: a table is unreadable.
     ParameterError: `uncertain` is another word.
 
-    Args:
-        root: the folder with selfie_dataset.txt and images/.
-        uncertain: what an attribute of 0, "not sure", becomes: it is no half of a yes. "no" is the default: every row stays in
-            every column, and a chi-square counts what was seen. "missing" makes it NaN, to see what the choice is worth.
+    `uncertain` is what an attribute of 0, "not sure", becomes: it is no half of a yes. "no" is the default: every row stays in
+    every column, and a chi-square counts what was seen. "missing" makes it NaN, to see what the choice is worth.
 
-    Returns:
-        `path`, `split`, `group`, `popularity` (as it is), ATTRIBUTES (int8, 1 or 0; with "missing" float, NaN where uncertain),
-        and `age`: the one labelled age, or "" where none or several are, so that the row weighs nothing in a softmax over ages.
+    Returned are `path`, `split`, `group`, `popularity` (as it is), ATTRIBUTES (int8, 1 or 0; with "missing" float, NaN where
+    uncertain), and `age`: the one labelled age, or "" where none or several are, which weighs nothing in a softmax over ages.
 
     Source: Kalayeh et al., How to Take a Good Selfie?, ACM Multimedia 2015.
     """

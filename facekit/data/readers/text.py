@@ -36,9 +36,8 @@ def find_form(table: Table, root: Path) -> Form | None:
 def read_text(manifest: DatasetManifest, table: Table, root: Path) -> pd.DataFrame:
     """Read a published table as it is; DataError: it is missing, unreadable or without a row, or its header is another one.
 
-    Returns:
-        A row for each line but the header and blank ones: `file`, `row` (line, from 1), the table's columns as text, `value`
-        (of the key) and `reason`, which is "" where the line has as many values as the table columns.
+    Each line but the header and blank ones becomes a row: `file`, `row` (line, from 1), the table's columns as text, `value`
+    (of the key) and `reason`, which is "" where the line has as many values as the table columns.
     """
     form, columns = find_form(table, root), list(table.columns)
     if form is None:
