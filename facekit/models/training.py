@@ -93,8 +93,9 @@ class Fit:
         return float(self.history["seconds"].sum())
 
     def predict(self, batches: Batches, *, flips: bool = False):
-        """Predict rows; see training.predict."""
-        return predict(self.model, batches, flips=flips)
+        """Predict rows, once: tracing a network takes longer than predicting a few images; see training.predict."""
+        file = self.folder / f"predicted-{build_key(batches=batches.fingerprint(), flips=flips)}.npz"
+        return predict(self.model, batches, flips=flips, file=file)
 
     def watched(self, name: str) -> np.ndarray:
         """Return the predictions of watched batches after every epoch, (epochs, n, outputs)."""
@@ -164,15 +165,16 @@ def _run(model: keras.Model, train: Batches, validation: Batches, epochs: int, k
         del optimizer.apply
 
 
-def predict(model: keras.Model, batches: Batches, *, flips: bool = False, name: str = ""):
+def predict(model: keras.Model, batches: Batches, *, flips: bool = False, name: str = "", file: Path | None = None):
     """Predict rows in the batches' order: float32 (n, outputs), or a dict of them by output name where the model has several.
 
     Args:
         model, batches: the model takes what the batches, without a seed, hold.
         flips: average with the predictions for the mirrored images.
-        name: shown with the progress, where it takes long.
+        name, file: shown with the progress, where it takes long; keeps the predictions, and is read where it is there.
     """
-    parts, indices = [], range(len(batches))
+    kept = file and read_cached(file, lambda file: _read(file, model.outputs))
+    parts, indices = [], range(0 if kept else len(batches))
     for index in track(indices, name) if name else indices:
         x = batches[index][0]
         count = len(keras.tree.flatten(x)[0])
@@ -183,7 +185,10 @@ def predict(model: keras.Model, batches: Batches, *, flips: bool = False, name: 
             x = keras.tree.map_structure(lambda values: values[:, :, ::-1] if values.ndim == 4 else values, x)
             outputs = [(a + b) / 2 for a, b in zip(outputs, keras.tree.flatten(model.predict_on_batch(x)), strict=True)]
         parts.append([np.asarray(values[:count], np.float32) for values in outputs])
-    found = [np.concatenate(values) for values in zip(*parts, strict=True)]
+    found = kept or [np.concatenate(values) for values in zip(*parts, strict=True)]
+    if file and not kept:
+        np.savez(part := file.with_suffix(".part.npz"), *found)
+        part.replace(file)
     return found[0] if len(found) == 1 else dict(zip(model.output_names, found, strict=True))
 
 
