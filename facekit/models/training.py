@@ -176,16 +176,12 @@ def predict(model: keras.Model, batches: Batches, *, flips: bool = False, name: 
     kept = file and read_cached(file, lambda file: _read(file, model.outputs))
     parts, indices = [], range(0 if kept else len(batches))
     for index in track(indices, name) if name else indices:
-        x = batches[index][0]
-        count = len(keras.tree.flatten(x)[0])
         # A last batch of another size would cost more than it does filled up: the graph is traced anew for it.
-        x = keras.tree.map_structure(lambda values: np.resize(values, (batches.batch_size, *values.shape[1:])), x)
-        outputs = keras.tree.flatten(model.predict_on_batch(x))
-        if flips:
-            x = keras.tree.map_structure(lambda values: values[:, :, ::-1] if values.ndim == 4 else values, x)
-            outputs = [(a + b) / 2 for a, b in zip(outputs, keras.tree.flatten(model.predict_on_batch(x)), strict=True)]
-        parts.append([np.asarray(values[:count], np.float32) for values in outputs])
-    found = kept or [np.concatenate(values) for values in zip(*parts, strict=True)]
+        x = keras.tree.map_structure(lambda each: np.resize(each, (batches.batch_size, *each.shape[1:])), batches[index][0])
+        mirrored = keras.tree.map_structure(lambda each: each[:, :, ::-1] if each.ndim == 4 else each, x)
+        outputs = [keras.tree.flatten(model.predict_on_batch(view)) for view in ((x, mirrored) if flips else (x,))]
+        parts.append([np.mean(views, axis=0, dtype=np.float32) for views in zip(*outputs, strict=True)])
+    found = kept or [np.concatenate(values)[: len(batches.rows)] for values in zip(*parts, strict=True)]
     if file and not kept:
         np.savez(part := file.with_suffix(".part.npz"), *found)
         part.replace(file)
