@@ -129,8 +129,9 @@ class Fit:
         return float(self.history["seconds"].sum())
 
     def predict(self, batches: Batches, *, flips: bool = False):
-        """Predict rows; see training.predict."""
-        return predict(self.model, batches, flips=flips)
+        """Predict rows, once: tracing a network takes longer than predicting a few images; see training.predict."""
+        file = self.folder / f"predicted-{build_key(batches=batches.fingerprint(), flips=flips)}.npz"
+        return predict(self.model, batches, flips=flips, file=file)
 
     def watched(self, name: str) -> np.ndarray:
         """Return the predictions of watched batches after every epoch, (epochs, n, outputs)."""
@@ -240,24 +241,24 @@ def _run(model: keras.Model, train: Batches, validation: Batches, epochs: int, k
             del optimizer.apply
 
 
-def predict(model: keras.Model, batches: Batches, *, flips: bool = False, name: str = ""):
+def predict(model: keras.Model, batches: Batches, *, flips: bool = False, name: str = "", file: Path | None = None):
     """Predict rows in the batches' order: float32 (n, outputs), or a dict of them by output name where the model has several.
 
     Args:
         model, batches: the model takes what the batches, without a seed, hold.
         flips: average with the predictions for the mirrored images.
-        name: shown with the progress, where it takes long.
+        name, file: shown with the progress, where it takes long; keeps the predictions, and is read where it is there.
     """
-    parts, indices = [], range(len(batches))
+    kept = file and read_cached(file, lambda file: _read(file, model.outputs))
+    parts, indices = [], range(0 if kept else len(batches))
     for index in track(indices, name) if name else indices:
-        x = batches[index][0]
-        count = len(keras.tree.flatten(x)[0])
         # A last batch of another size would cost more than it does filled up: the graph is traced anew for it.
-        x = keras.tree.map_structure(lambda values: np.resize(values, (batches.batch_size, *values.shape[1:])), x)
-        outputs = keras.tree.flatten(model.predict_on_batch(x))
-        if flips:
-            x = keras.tree.map_structure(lambda values: values[:, :, ::-1] if values.ndim == 4 else values, x)
-            outputs = [(a + b) / 2 for a, b in zip(outputs, keras.tree.flatten(model.predict_on_batch(x)), strict=True)]
-        parts.append([np.asarray(values[:count], np.float32) for values in outputs])
-    found = [np.concatenate(values) for values in zip(*parts, strict=True)]
+        x = keras.tree.map_structure(lambda each: np.resize(each, (batches.batch_size, *each.shape[1:])), batches[index][0])
+        mirrored = keras.tree.map_structure(lambda each: each[:, :, ::-1] if each.ndim == 4 else each, x)
+        outputs = [keras.tree.flatten(model.predict_on_batch(view)) for view in ((x, mirrored) if flips else (x,))]
+        parts.append([np.mean(views, axis=0, dtype=np.float32) for views in zip(*outputs, strict=True)])
+    found = kept or [np.concatenate(values)[: len(batches.rows)] for values in zip(*parts, strict=True)]
+    if file and not kept:
+        np.savez(part := file.with_suffix(".part.npz"), *found)
+        part.replace(file)
     return found[0] if len(found) == 1 else dict(zip(model.output_names, found, strict=True))

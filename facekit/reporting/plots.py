@@ -230,5 +230,4 @@ def _look(number: int) -> dict:
 
 
 def _name(labels: Sequence, width: int = 44) -> list[str]:
-    texts = [f"{label:g}" if isinstance(label, float) else str(label).replace("_", " ") for label in labels]
-    return [textwrap.fill(text, width) for text in texts]
+    return [textwrap.fill(f"{x:g}" if isinstance(x, float) else str(x).replace("_", " "), width) for x in labels]

@@ -157,7 +157,7 @@ class Run(Record):
             return display.Markdown(f"*{alt}: not shown, since it shows the faces of real people (`show_faces` is off).*")
         path = self.folder / "figures" / f"{name}.png"
         path.parent.mkdir(exist_ok=True)
-        figure.savefig(path, metadata={"Software": None})
+        figure.savefig(path, pil_kwargs={"compress_level": 0})  # written anew below
         # 256 colours keep reports light. Median cut would choose them by area, and a colour bar is small.
         full, options = Image.open(path).convert("RGB"), {"method": Image.Quantize.MAXCOVERAGE, "kmeans": 3}
         if figure.get_gid() == FACES:  # of so many colours that choosing from every eighth pixel saves a second

@@ -303,6 +303,23 @@ def test_flips_are_averaged():
     np.testing.assert_allclose(training.predict(model, batches, flips=True), mean, atol=1e-6)
 
 
+def test_a_fit_remembers_predictions_and_makes_damaged_ones_again(monkeypatch, capsys):
+    found, batches, others = fit(watch=False), make_batches(VALIDATION), make_batches(TRAIN)
+    plain, flipped = (found.predict(batches, flips=flips) for flips in (False, True))
+    assert not np.array_equal(plain, flipped)
+    with monkeypatch.context() as patch:
+        patch.setattr(keras.Model, "predict_on_batch", lambda *_: (_ for _ in ()).throw(KeyError("predicts")))
+        again = fit(watch=False)
+        np.testing.assert_array_equal(again.predict(batches), plain)
+        np.testing.assert_array_equal(again.predict(batches, flips=True), flipped)
+        with pytest.raises(KeyError, match="predicts"):
+            again.predict(others)
+    for path in found.folder.glob("predicted-*.npz"):
+        path.write_bytes(b"PK\3\4 cut")
+    np.testing.assert_array_equal(again.predict(batches), plain)
+    assert "damaged (" in capsys.readouterr().err
+
+
 def test_a_loss_that_is_not_a_number_stops_in_one_line():
     model = make_model()
     model.weights[-1].assign([np.nan, 0])
