@@ -1,9 +1,11 @@
 """What several test files share."""
 
+import os
 import shutil
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from facekit.paths import project_root
 from facekit.synthetic.layouts import write_sample
@@ -30,6 +32,14 @@ def browser():
         opened.close()
 
 
+@pytest.fixture
+def untraced(monkeypatch):
+    """Let Keras compute each step at once: to trace a network takes seconds, longer than a few small batches."""
+    import keras
+
+    monkeypatch.setattr(keras.Model, "run_eagerly", property(lambda model: True, lambda model, value: None))
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder with real photographs beside the project; tests that need it are skipped where it is missing."""
@@ -40,9 +50,28 @@ def shared() -> Path:
 
 
 @pytest.fixture(scope="session")
-def samples(tmp_path_factory) -> Path:
+def fill_once(tmp_path_factory):
+    """Return a function that fills a folder once for all of pytest-xdist's processes; tests leave it as it is."""
+    base = tmp_path_factory.getbasetemp()
+    base = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base  # each process has its own, below one of this run
+
+    def get(name, fill):
+        folder = base / f"once-{name}"
+        with FileLock(f"{folder}.lock"):
+            if not folder.exists():
+                fill(part := base / f"part-{name}")
+                part.rename(folder)
+        return folder
+
+    return get
+
+
+@pytest.fixture(scope="session")
+def samples(fill_once) -> Path:
     """A folder with a small synthetic sample of each dataset, which tests leave as it is."""
-    folder = tmp_path_factory.mktemp("samples")
-    for name, count in {"facehack": 96, "selfie": 60, "celeba": 60, "indian_actors": 120}.items():
-        write_sample(name, folder / name, count=count, seed=3)
-    return folder
+
+    def draw(folder):
+        for name, count in {"facehack": 96, "selfie": 60, "celeba": 60, "indian_actors": 120}.items():
+            write_sample(name, folder / name, count=count, seed=3)
+
+    return fill_once("samples", draw)

@@ -1,8 +1,10 @@
-"""Notebooks as the runner runs them, small, and what photographs change; nbval runs each sample notebook whole."""
+"""Notebooks run small: that a run can be repeated, and what photographs change; nbval runs each sample notebook whole."""
 
+import functools
 import json
 
 import keras
+import matplotlib.pyplot as plt
 import nbformat
 import numpy as np
 import pandas as pd
@@ -10,9 +12,10 @@ import pytest
 from saved_runs import forget_facekit
 
 from facekit.data.images import read_images
+from facekit.evaluation import bootstrap
 from facekit.models.saved import Predictor
 from facekit.paths import project_root
-from facekit.reporting import runner
+from facekit.reporting import parameters, runner
 from facekit.synthetic.layouts import write_sample
 
 # A network that computes little: one epoch on small images, nothing but its head trained.
@@ -30,15 +33,41 @@ def list_figures(folder):
     return {path.stem for path in (folder / "figures").iterdir()}
 
 
-def run_twice(task, profile, settings, tmp_path, monkeypatch):
-    """Run strictly with two empty caches, assert that the runs differ in nothing but `run`, and return the second's folder."""
-    found = []
-    for name in ("first", "second"):
-        monkeypatch.setenv("FACEKIT_CACHE", str(tmp_path / name))  # so that nothing is read that the first run kept
-        folder = runner.run(task, profile, settings, out=tmp_path / "reports", strict=True)
-        found.append([read_metrics(folder), (folder / "predictions.csv").read_bytes()])
+@pytest.fixture
+def run_here(tmp_path, monkeypatch, untraced):
+    """Run a notebook's cells in this process, where TensorFlow is loaded already, with an empty cache; return the folder.
+
+    Few resamples, small figures and steps that are not traced show the same mistakes sooner: nbval runs the whole of each.
+    What is a warning is an error here too.
+    """
+    monkeypatch.chdir(project_root())
+    monkeypatch.setattr(bootstrap, "draw_weights", functools.partial(bootstrap.draw_weights, resamples=100))
+
+    def run(task, profile, settings, name="run"):
+        folder = tmp_path / name / profile / task
+        folder.mkdir(parents=True)
+        monkeypatch.setenv("FACEKIT_CACHE", str(tmp_path / name / "cache"))
+        monkeypatch.setenv("FACEKIT_RUN_FOLDER", str(folder))
+        space = {"__name__": "__main__", "display": lambda shown: None}
+        for number, cell in enumerate(nbformat.read(project_root() / f"notebooks/{task}.ipynb", as_version=4).cells):
+            if cell.cell_type == "code":
+                exec(compile(cell.source, f"{task}, cell {number}", "exec"), space)
+            if "parameters" in cell.metadata.get("tags", []):
+                space |= parameters.merge(task, profile, settings)
+        return folder
+
+    # Options that a run sets for the whole process.
+    with pd.option_context("display.max_rows", None, "display.max_colwidth", None), plt.rc_context({"savefig.dpi": 30}):
+        yield run
+    plt.close("all")
+
+
+def assert_repeated(run):
+    """Assert that two runs with empty caches differ in nothing but `run`, and return the second's folder."""
+    folders = [run(name) for name in ("first", "second")]
+    found = [[read_metrics(folder), (folder / "predictions.csv").read_bytes()] for folder in folders]
     assert found[0] == found[1]
-    return folder
+    return folders[1]
 
 
 def take_rows(source, folder, **rows):
@@ -63,7 +92,12 @@ def selfies(tmp_path_factory):
 
 def test_a_run_leaves_everything_and_a_second_one_the_same_but_for_run(tmp_path, monkeypatch):
     data = str(write_sample("selfie", tmp_path / "selfie", count=300, seed=1))
-    folder = run_twice("selfie-ranking", "sample", {"data": data, "shuffles": 20}, tmp_path, monkeypatch)
+
+    def run(name):
+        monkeypatch.setenv("FACEKIT_CACHE", str(tmp_path / name))  # so that nothing is read that the first run kept
+        return runner.run("selfie-ranking", "sample", {"data": data, "shuffles": 20}, out=tmp_path / name, strict=True)
+
+    folder = assert_repeated(run)
     left = {"selfie-ranking.ipynb", "selfie-ranking.html", "figures", "metrics.json", "predictions.csv"}
     assert {path.name for path in folder.iterdir()} == left
     notebook = json.dumps(nbformat.read(folder / "selfie-ranking.ipynb", as_version=4))
@@ -71,7 +105,7 @@ def test_a_run_leaves_everything_and_a_second_one_the_same_but_for_run(tmp_path,
 
 
 @pytest.mark.parametrize("task", ["selfie-task1", "selfie-task2", "selfie-auxiliary"])
-def test_a_report_on_real_selfies_knows_no_truth_and_shows_no_face(task, selfies, tmp_path, monkeypatch):
+def test_a_report_on_real_selfies_knows_no_truth_and_shows_no_face(task, selfies, run_here, monkeypatch):
     settings = SMALL | {"data": str(selfies), "backbone": "MobileNet", "own_photos": str(selfies / "images")}
     settings |= {"weights": "sample"}  # whose features differ between images; those of untrained weights hardly do
     settings |= {"rows": 90, "held_out_rows": 30, "input_size": 32, "gpu_memory_mb": 0}
@@ -80,10 +114,10 @@ def test_a_report_on_real_selfies_knows_no_truth_and_shows_no_face(task, selfies
         del settings["frozen_layers"]
     settings |= {"minimum_per_class": 20} if task == "selfie-task1" else {}
     if task == "selfie-task2":  # as good as any to see that training convolutions twice gives the same
-        folder = run_twice(task, "report", settings | {"frozen_layers": 79}, tmp_path, monkeypatch)
+        folder = assert_repeated(lambda name: run_here(task, "report", settings | {"frozen_layers": 79}, name))
         assert_keras_alone_predicts_what_was_recorded(folder, selfies, monkeypatch)
     else:
-        folder = runner.run(task, "report", settings, out=tmp_path, strict=True)
+        folder = run_here(task, "report", settings)
     record = read_metrics(folder)
     assert (record["data"]["kind"], record["data"]["truth"]) == ("photographs", None)
     assert sum(record["data"]["counts"]["test"].values()) == 30
@@ -104,11 +138,11 @@ def assert_keras_alone_predicts_what_was_recorded(folder, root, monkeypatch):
     assert np.allclose(model.predict_on_batch(images.astype("float32")), recorded, atol=1e-4)
 
 
-def test_smile_on_real_photos_shows_no_face_and_no_label(shared, tmp_path):
+def test_smile_on_real_photos_shows_no_face_and_no_label(shared, tmp_path, run_here):
     data = take_rows(shared / "data" / "facehack", tmp_path / "data", train=150, test=50)
     settings = SMALL | {"data": data, "networks": 1, "epochs_stage2": 1, "claim_epochs": 1, "input_size": 48, "claim_size": 32}
     settings |= {"compare_weights": "", "clusters": 5, "own_photos": str(shared / "data" / "selfies")}
-    folder = runner.run("smile", "laptop", settings, out=tmp_path, strict=True)
+    folder = run_here("smile", "laptop", settings)
     record = read_metrics(folder)
     assert record["data"]["kind"] == "photographs"
     assert sum(record["data"]["counts"]["test"].values()) == 50
@@ -118,11 +152,11 @@ def test_smile_on_real_photos_shows_no_face_and_no_label(shared, tmp_path):
     assert Predictor(folder).outputs == ["cascade"]
 
 
-def test_age_on_real_photos_shows_no_face_and_writes_the_contest_file(shared, tmp_path):
+def test_age_on_real_photos_shows_no_face_and_writes_the_contest_file(shared, tmp_path, run_here):
     data = take_rows(shared / "data" / "indian_actors", tmp_path / "data", train=201, test=61)
     settings = SMALL | {"data": data, "other_weights": "none", "networks": 1, "own_photos": str(shared / "data" / "selfies")}
     settings |= {"cnn_epochs": 1, "autoencoder_epochs": 1, "short_epochs": 1, "input_size": 48, "clusters": 6}
-    folder = runner.run("age", "laptop", settings, out=tmp_path, strict=True)
+    folder = run_here("age", "laptop", settings)
     record = read_metrics(folder)
     assert record["data"]["kind"] == "photographs"
     found = {metric["name"]: metric["value"] for metric in record["metrics"]}
@@ -135,11 +169,11 @@ def test_age_on_real_photos_shows_no_face_and_writes_the_contest_file(shared, tm
     assert (folder / "predictions-test.csv").read_text().splitlines()[0] == "path,y_pred,y_prob_YOUNG,y_prob_MIDDLE,y_prob_OLD"
 
 
-def test_gender_on_real_tables_repeats_the_report_and_shows_no_face(shared, tmp_path):
+def test_gender_on_real_tables_repeats_the_report_and_shows_no_face(shared, run_here):
     settings = SMALL | {"data": str(shared / "data" / "celeba"), "side_weights": "none", "networks": 1, "rows": 300}
     settings |= {"mismatch_epochs": 1, "mismatch_images": 64, "input_height": 48, "input_width": 40}
     settings |= {"own_photos": str(shared / "data" / "selfies")}
-    folder = runner.run("gender", "laptop", settings, out=tmp_path, strict=True)
+    folder = run_here("gender", "laptop", settings)
     record = read_metrics(folder)
     assert record["data"]["kind"] == "photographs"
     found = {metric["name"]: metric for metric in record["metrics"]}

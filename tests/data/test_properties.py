@@ -21,7 +21,7 @@ settings.register_profile(
     "facekit",
     derandomize=True,
     deadline=None,
-    max_examples=80,
+    max_examples=30,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.filter_too_much],
 )
 settings.load_profile("facekit")

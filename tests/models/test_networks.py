@@ -23,10 +23,11 @@ def no_data(monkeypatch):
     monkeypatch.setattr(parameters, "_check_path", lambda name, value: None)  # the data need not be here
 
 
-def test_what_is_known_of_each_network_is_what_keras_builds():
+def test_what_is_known_of_each_network_is_what_keras_builds(built):
     assert set(networks.NETWORKS) == set(backbones.BACKBONES)
     for name, (smallest, layers, layer, channels) in networks.NETWORKS.items():
-        model = backbones.build(name, (smallest, smallest))
+        model = built(name)
+        assert model.input_shape[1:3] == (smallest, smallest)
         assert layers == sum(not layer.name.startswith(backbones.PREFIX) for layer in model.layers)
         assert max(model.get_layer(layer).weights[0].shape) == channels
         others = [row[2] for other, row in networks.NETWORKS.items() if other != name]

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 
 import numpy as np
 import pytest
@@ -20,6 +21,12 @@ NAN = float("nan")
 def photos():
     random = np.random.default_rng(0)
     return [random.integers(0, 256, shape, np.uint8) for shape in ((40, 60, 3), (33, 32, 3))]
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    """A run of one network, and in copies what a test damages."""
+    return save_run(tmp_path_factory.mktemp("saved") / "run", {"model": (build_network(BOTH), CLASSES)})
 
 
 def test_every_kind_of_output_in_words(tmp_path, photos):
@@ -79,8 +86,8 @@ def test_a_map_shows_where_the_network_looked(tmp_path, photos):
         (lambda card: card["models"]["model"].update(cascade={"then": "model"}, classes=["a", "b"]), "for 3 outputs"),
     ],
 )
-def test_damaged_cards_are_refused(tmp_path, change, message):
-    folder = save_run(tmp_path, {"model": (build_network(BOTH), CLASSES)})
+def test_damaged_cards_are_refused(saved, tmp_path, change, message):
+    folder = shutil.copytree(saved, tmp_path / "run")
     card = json.loads((folder / "model" / "card.json").read_text())
     change(card)
     (folder / "model" / "card.json").write_text(json.dumps(card))
@@ -88,8 +95,8 @@ def test_damaged_cards_are_refused(tmp_path, change, message):
         Predictor(folder)
 
 
-def test_a_card_that_is_a_pipe_is_refused_and_names_are_no_patterns(tmp_path):
-    folder = save_run(tmp_path, {"model": (build_network(SMILE), CLASSES)})
+def test_a_card_that_is_a_pipe_is_refused_and_names_are_no_patterns(saved, tmp_path):
+    folder = shutil.copytree(saved, tmp_path / "laptop" / "smile")
     (folder / "model" / "card.json").unlink()
     os.mkfifo(folder / "model" / "card.json")
     with pytest.raises(WeightsError, match="not a regular file"):
@@ -99,8 +106,8 @@ def test_a_card_that_is_a_pipe_is_refused_and_names_are_no_patterns(tmp_path):
             find_run(run, tmp_path)
 
 
-def test_files_that_are_no_models_are_refused(tmp_path):
-    folder = save_run(tmp_path, {"model": (build_network(SMILE), CLASSES)})
+def test_files_that_are_no_models_are_refused(saved, tmp_path):
+    folder = shutil.copytree(saved, tmp_path / "run")
     for name, content in (("model.keras", b"PK\3\4 no archive"), ("card.json", b"\xff{")):
         (folder / "model" / name).write_bytes(content)
         with pytest.raises(WeightsError, match=name):

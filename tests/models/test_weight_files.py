@@ -13,7 +13,7 @@ from safetensors.numpy import save_file
 from facekit.errors import WeightsError
 from facekit.models.backbones import build
 from facekit.models.weight_files import read_torch_file
-from facekit.models.weights import describe_start
+from facekit.models.weights import describe_start, load_weights
 
 
 def pickle_tensor(key, count, size, stride, offset=0):
@@ -111,7 +111,7 @@ def make_state(model, seed=0):
         if len(shapes) == 1:
             height, width, inner, outer = shapes[0]
             scale = np.sqrt(2 / (height * width * inner))
-            state[f"{name}.weight"] = random.normal(0, scale, (outer, inner, height, width)).astype(np.float32)
+            state[f"{name}.weight"] = scale * random.standard_normal((outer, inner, height, width), np.float32)
         else:
             for part, low, high in (("weight", 0.5, 1.5), ("bias", -0.2, 0.2)):
                 state[f"{name}.{part}"] = random.uniform(low, high, shapes[0]).astype(np.float32)
@@ -122,12 +122,11 @@ def make_state(model, seed=0):
 
 
 @pytest.fixture(scope="module")
-def resnet18():
-    return build("ResNet18", (32, 32))
+def state(built):
+    return make_state(built("ResNet18"))
 
 
-def test_safetensors_file_is_converted(resnet18, tmp_path):
-    state = make_state(resnet18)
+def test_safetensors_file_is_converted(built, state, tmp_path):
     save_file(state, tmp_path / "resnet18.safetensors")
     model = build("ResNet18", (32, 32), weights=str(tmp_path / "resnet18.safetensors"))
     assert model.get_layer("layer2_0_downsample_0").kernel.shape == (1, 1, 64, 128)
@@ -136,7 +135,7 @@ def test_safetensors_file_is_converted(resnet18, tmp_path):
     norm = model.get_layer("layer2_0_downsample_1")
     np.testing.assert_array_equal(norm.moving_variance, state["layer2.0.downsample.1.running_var"])
     with pytest.raises(WeightsError, match="weights of another network"):
-        build("MobileNet", (32, 32), weights=str(tmp_path / "resnet18.safetensors"))
+        load_weights(built("MobileNet"), "MobileNet", str(tmp_path / "resnet18.safetensors"))
 
 
 @pytest.mark.parametrize(
@@ -151,16 +150,16 @@ def test_safetensors_file_is_converted(resnet18, tmp_path):
         ({"bn1.bias": np.full(64, np.inf, np.float32)}, "layer 'bn1' holds numbers that are not finite"),
     ],
 )
-def test_state_of_another_network_is_refused(resnet18, tmp_path, changes, message):
-    state = {name: value for name, value in (make_state(resnet18) | changes).items() if value is not None}
-    save_file(state, tmp_path / "resnet18.safetensors")
+def test_state_of_another_network_is_refused(built, state, tmp_path, changes, message):
+    changed = {name: value for name, value in (state | changes).items() if value is not None}
+    save_file(changed, tmp_path / "resnet18.safetensors")
     with pytest.raises(WeightsError, match=message):
-        build("ResNet18", (32, 32), weights=str(tmp_path / "resnet18.safetensors"))
+        load_weights(built("ResNet18"), "ResNet18", str(tmp_path / "resnet18.safetensors"))
 
 
-def test_a_file_may_hold_the_first_layers_alone(resnet18, tmp_path):
-    state = {name: value for name, value in make_state(resnet18).items() if not name.startswith("layer4")}
-    save_file(state, tmp_path / "first.safetensors")
+def test_a_file_may_hold_the_first_layers_alone(state, tmp_path):
+    first = {name: value for name, value in state.items() if not name.startswith("layer4")}
+    save_file(first, tmp_path / "first.safetensors")
     model = build("ResNet18", (32, 32), weights=str(tmp_path / "first.safetensors"))
     start = describe_start(model, "ResNet18")
     assert start["start"] == "ResNet18, conv1 to layer3 from the file, layer4 new"

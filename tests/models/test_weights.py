@@ -5,6 +5,7 @@ import json
 import shutil
 import threading
 import zipfile
+from pathlib import Path
 
 import h5py
 import keras
@@ -29,11 +30,35 @@ def narrow():
     return build_narrow()
 
 
-@pytest.fixture
-def saved(narrow, tmp_path):
-    path = tmp_path / "narrow.weights.h5"
-    narrow.save_weights(path)
+@pytest.fixture(scope="module")
+def saved_once(narrow, tmp_path_factory):
+    narrow.save_weights(path := tmp_path_factory.mktemp("saved") / "narrow.weights.h5")
     return path
+
+
+@pytest.fixture
+def saved(saved_once, tmp_path):
+    """A copy of the file, which a test may harm."""
+    return Path(shutil.copy(saved_once, tmp_path))
+
+
+@pytest.fixture(scope="module")
+def untouched():
+    """The same network with other weights, which no refused file changes; what is refused needs none built for it."""
+    return build_narrow()
+
+
+@pytest.fixture
+def refused(untouched):
+    """Assert that a source is refused in these words, and that the network stays as it is."""
+
+    def check(message, source):
+        before = untouched.get_weights()
+        with pytest.raises(WeightsError, match=message):
+            weights.load_weights(untouched, "MobileNet", str(source), 0.25)
+        assert all(np.array_equal(a, b) for a, b in zip(before, untouched.get_weights(), strict=True))
+
+    return check
 
 
 def is_same(model, other):
@@ -58,11 +83,11 @@ def test_float16_file_is_widened(shared):
         np.testing.assert_array_equal(model.get_layer("conv1").kernel, kernel[()].astype(np.float32))
 
 
-def test_width_and_network_must_be_those_of_the_file(saved):
+def test_width_and_network_must_be_those_of_the_file(built, saved):
     with pytest.raises(WeightsError, match="'conv1' has weights of shape 3x3x3x8; expected 3x3x3x32"):
-        build("MobileNet", (32, 32), weights=str(saved))
+        weights.load_weights(built("MobileNet"), "MobileNet", str(saved))
     with pytest.raises(WeightsError, match="weights of another network, which differ in layer 'conv1_bn'"):
-        build("ResNet18", (32, 32), weights=str(saved))
+        weights.load_weights(built("ResNet18"), "ResNet18", str(saved))
 
 
 def keep_first(path, count):
@@ -104,13 +129,12 @@ def test_a_file_may_hold_the_first_layers_alone_and_the_others_start_from_the_se
         ("all", "another network, which differ in layer 'conv1'"),
     ],
 )
-def test_a_gap_is_refused(saved, missing, message):
+def test_a_gap_is_refused(refused, saved, missing, message):
     with h5py.File(saved, "r+") as file:
         for key, group in list(file["layers"].items()):
             if missing in ("all", group["vars"].attrs.get("name")):
                 del file[f"layers/{key}"]
-    with pytest.raises(WeightsError, match=message):
-        build_narrow(saved)
+    refused(message, saved)
 
 
 def write_older_layout(path, model):
@@ -119,6 +143,17 @@ def write_older_layout(path, model):
 
     with h5py.File(path, "w") as file:
         save_weights_to_hdf5_group(file, model)
+    return path
+
+
+@pytest.fixture(scope="module")
+def older(narrow, tmp_path_factory):
+    """A file of that layout which holds the first layers alone."""
+    path = write_older_layout(tmp_path_factory.mktemp("older") / "older.h5", narrow)
+    assert is_same(build_narrow(path), narrow)
+    with h5py.File(path, "r+") as file:
+        file.attrs["layer_names"] = [each.encode() for each in file.attrs["layer_names"]][:8]
+    assert "conv1 to conv_dw_1_bn from" in describe_start(build_narrow(path), "MobileNet")["start"]
     return path
 
 
@@ -134,16 +169,11 @@ def write_older_layout(path, model):
         ("weight_names", ["conv1/kernel"] * 1000, "layer 'conv1' has weights of shape 3x3x3x8, 3x3x3x8, .*; expected 3x3x3x8;"),
     ],
 )
-def test_the_layout_of_keras_applications_is_read_by_layers_names(narrow, tmp_path, name, value, message):
-    path = write_older_layout(tmp_path / "older.h5", narrow)
-    assert is_same(build_narrow(path), narrow)
-    with h5py.File(path, "r+") as file:
-        file.attrs["layer_names"] = [each.encode() for each in file.attrs["layer_names"]][:8]
-    assert "conv1 to conv_dw_1_bn from" in describe_start(build_narrow(path), "MobileNet")["start"]
+def test_the_layout_of_keras_applications_is_read_by_layers_names(older, refused, tmp_path, name, value, message):
+    path = shutil.copy(older, tmp_path)
     with h5py.File(path, "r+") as file:
         (file if name == "layer_names" else file["conv1"]).attrs[name] = value
-    with pytest.raises(WeightsError, match=message):
-        build_narrow(path)
+    refused(message, path)
 
 
 def test_first_layers_of_resnet50_are_recorded(shared):
@@ -160,9 +190,8 @@ def test_first_layers_of_resnet50_are_recorded(shared):
 
 
 @pytest.mark.parametrize("source", ["imagnet", "no/such.weights.h5"])
-def test_unknown_weights_list_what_is_known(source):
-    with pytest.raises(WeightsError, match="is no file; expected imagenet, none, sample, run:PROFILE/TASK"):
-        build_narrow(source)
+def test_unknown_weights_list_what_is_known(refused, source):
+    refused("is no file; expected imagenet, none, sample, run:PROFILE/TASK", source)
 
 
 def test_sample_is_the_file_of_the_repository(saved, narrow, monkeypatch):
@@ -171,10 +200,9 @@ def test_sample_is_the_file_of_the_repository(saved, narrow, monkeypatch):
     assert is_same(build_narrow("sample"), narrow)
 
 
-def test_known_digest_is_demanded(narrow, saved):
+def test_known_digest_is_demanded(refused, saved):
     (saved.parent / "SHA256SUMS").write_text(f"{'0' * 64}  other.h5\n{'1' * 64}  narrow.weights.h5\n")
-    with pytest.raises(WeightsError, match=f"expected {'1' * 64}"):
-        build_narrow(saved)
+    refused(f"expected {'1' * 64}", saved)
     (saved.parent / "SHA256SUMS").write_text(f"{hash_file(saved)} *narrow.weights.h5\n")
     build_narrow(saved)
 
@@ -288,12 +316,6 @@ def make_gap(file, other):
     file.move(KERNEL, "layers/conv2d/vars/1")
 
 
-@pytest.fixture(scope="module")
-def untouched():
-    """The same network with other weights, which no refused file changes."""
-    return build_narrow()
-
-
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -320,36 +342,38 @@ def untouched():
         (make_gap, "cannot be read"),
     ],
 )
-def test_hostile_or_wrong_file_is_refused_before_anything_changes(untouched, saved, tmp_path, change, message):
+def test_hostile_or_wrong_file_is_refused_before_anything_changes(refused, saved, tmp_path, change, message):
     other = tmp_path / "other.h5"
     shutil.copy(saved, other)
     with h5py.File(saved, "r+") as file:
         change(file, other)
-    before = untouched.get_weights()
-    with pytest.raises(WeightsError, match=message):
-        weights.load_weights(untouched, "MobileNet", str(saved), 0.25)
-    assert all(np.array_equal(a, b) for a, b in zip(before, untouched.get_weights(), strict=True))
+    refused(message, saved)
 
 
 @pytest.mark.parametrize("content", [b"", b"not hdf5", b"\x89HDF\r\n\x1a\n" + bytes(100)])
-def test_what_is_no_hdf5_is_refused(tmp_path, content):
+def test_what_is_no_hdf5_is_refused(refused, tmp_path, content):
     path = tmp_path / "broken.weights.h5"
     path.write_bytes(content)
-    with pytest.raises(WeightsError, match="cannot be read .*; expected a .h5 or .keras file of Keras 3.15 or later; damaged"):
-        build_narrow(path)
+    refused("cannot be read .*; expected a .h5 or .keras file of Keras 3.15 or later; damaged", path)
 
 
 # --- weights of another run -----------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
-def saved_reports(narrow, tmp_path_factory):
-    """A run laptop/celeba, which left a backbone that divides by 255."""
+def unit(narrow):
+    """A network that divides by 255."""
+    model = build_narrow(size=(48, 32), preprocessing="unit")
+    model.set_weights(narrow.get_weights())
+    return model
+
+
+@pytest.fixture(scope="module")
+def saved_reports(unit, tmp_path_factory):
+    """A run laptop/celeba, which left that network."""
     reports = tmp_path_factory.mktemp("reports")
-    base = build_narrow(size=(48, 32), preprocessing="unit")
-    base.set_weights(narrow.get_weights())
     folder = reports / "laptop" / "celeba" / "model"
-    save_backbone(base, folder, "# For transfer", network="MobileNet", alpha=0.25, data={"dataset": "celeba"})
+    save_backbone(unit, folder, "# For transfer", network="MobileNet", alpha=0.25, data={"dataset": "celeba"})
     return reports
 
 
@@ -383,32 +407,30 @@ def test_card_says_what_the_backbone_is(run):
     assert card["sha256"] == hash_file(run / "backbone.weights.h5")
 
 
-def test_run_of_another_network_width_or_preprocessing_is_refused(run):
-    with pytest.raises(WeightsError, match="Rescaling', 0.0039.*expected .*Rescaling', 0.0078"):
-        build_narrow("run:laptop/celeba")
-    for name in ("MobileNet", "ResNet18"):
+def test_run_of_another_network_width_or_preprocessing_is_refused(run, refused, unit):
+    refused("Rescaling', 0.0039.*expected .*Rescaling', 0.0078", "run:laptop/celeba")
+    for name, alpha in (("MobileNet", 1.0), ("ResNet18", 0.25)):
         with pytest.raises(WeightsError, match="MobileNet', 0.25"):
-            build(name, (32, 32), weights="run:laptop/celeba", preprocessing="unit")
+            weights.load_weights(unit, name, "run:laptop/celeba", alpha)
 
 
 @pytest.mark.parametrize("source", ["run:laptop/smile", "run:celeba", "run:../celeba", "run:laptop/celeba/model"])
-def test_a_run_without_a_backbone_is_refused(run, source):
-    with pytest.raises(WeightsError, match="is no file; expected .*run:PROFILE/TASK of a run that saved its backbone"):
-        build_narrow(source)
+def test_a_run_without_a_backbone_is_refused(run, refused, source):
+    refused("is no file; expected .*run:PROFILE/TASK of a run that saved its backbone", source)
 
 
-def test_changed_run_is_refused(run):
+def test_changed_run_is_refused(run, unit):
     with h5py.File(run / "backbone.weights.h5", "r+") as file:
         file[KERNEL][0, 0, 0, 0] = 1
     with pytest.raises(WeightsError, match="sha256"):
-        build_narrow("run:laptop/celeba", preprocessing="unit")
+        weights.load_weights(unit, "MobileNet", "run:laptop/celeba", 0.25)
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"schema": 1}', '{"network": "MobileNet", "sha256": 1}'])
-def test_broken_card_is_refused(run, text):
+def test_broken_card_is_refused(run, unit, text):
     (run / "card.json").write_text(text)
     with pytest.raises(FacekitError, match="card.json.*; expected (a JSON file|network, alpha, preprocessing and sha256)"):
-        build_narrow("run:laptop/celeba", preprocessing="unit")
+        weights.load_weights(unit, "MobileNet", "run:laptop/celeba", 0.25)
 
 
 def test_keras_file_with_hostile_weights_is_refused(narrow, tmp_path):
@@ -445,7 +467,7 @@ IMAGENET = {
 
 
 @pytest.mark.parametrize("name", IMAGENET)
-def test_without_network_the_error_names_file_hash_and_place(tmp_path, monkeypatch, name):
+def test_without_network_the_error_names_file_hash_and_place(built, tmp_path, monkeypatch, name):
     def fail(*_, **__):
         raise OSError("Name or service not known")
 
@@ -453,7 +475,7 @@ def test_without_network_the_error_names_file_hash_and_place(tmp_path, monkeypat
     monkeypatch.setenv("KERAS_HOME", str(tmp_path))
     file, digest = IMAGENET[name]
     with pytest.raises(WeightsError) as caught:
-        build(name, (75, 75), weights="imagenet")
+        weights.load_weights(built(name), name, "imagenet")
     assert f"put it at {tmp_path}/models/{file}" in str(caught.value)
     assert f"/{file} (Name or service not known)" in str(caught.value)
     assert digest in str(caught.value)
@@ -497,12 +519,11 @@ def test_imagenet_file_is_downloaded_once_checked_and_used(narrow, imagenet, tmp
         build_narrow("imagenet")
 
 
-def test_a_file_that_the_server_lacks_is_one_line(imagenet):
+def test_a_file_that_the_server_lacks_is_one_line(imagenet, refused):
     imagenet.unlink()
-    with pytest.raises(WeightsError, match="cannot download http://127.0.0.1.*404.*on another machine and put it at"):
-        build_narrow("imagenet")
+    refused("cannot download http://127.0.0.1.*404.*on another machine and put it at", "imagenet")
 
 
-def test_imagenet_has_four_widths():
+def test_imagenet_has_four_widths(untouched):
     with pytest.raises(WeightsError, match="in width 0.3; expected one of 0.25, 0.5, 0.75, 1.0"):
-        build("MobileNet", (32, 32), alpha=0.3, weights="imagenet")
+        weights.load_weights(untouched, "MobileNet", "imagenet", 0.3)

@@ -58,13 +58,14 @@ def small(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def committed(tmp_path_factory) -> Path:
+def committed(fill_once) -> Path:
     """The site of the runs that stand in the project's reports/, built elsewhere."""
-    reports = tmp_path_factory.mktemp("committed")
-    left_out = shutil.ignore_patterns("*.html", "model", ".*")
-    shutil.copytree(project_root() / "reports", reports, ignore=left_out, dirs_exist_ok=True)
-    assert site.build_site(reports)[2] == []
-    return reports
+
+    def build(reports):
+        shutil.copytree(project_root() / "reports", reports, ignore=shutil.ignore_patterns("*.html", "model", ".*"))
+        assert site.build_site(reports)[2] == []
+
+    return fill_once("committed", build)
 
 
 class Visit:

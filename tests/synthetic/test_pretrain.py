@@ -21,7 +21,7 @@ def test_faces_come_with_their_traits_and_in_parts():
     assert not np.array_equal(draw_faces(2, 48, seed=5)[0], images[:2])
 
 
-def test_the_command_writes_weights_that_load(tmp_path, monkeypatch):
+def test_the_command_writes_weights_that_load(tmp_path, monkeypatch, untraced):
     monkeypatch.setenv("FACEKIT_CACHE", str(tmp_path / "cache"))
     target = tmp_path / "made" / "sample.weights.h5"
     monkeypatch.setattr(pretrain, "SIZE", (32, 32))  # small faces and the last layers are learnt sooner
