@@ -61,7 +61,7 @@ check: $(READY) sample ## Lint, format, and the rules of the project: notebooks,
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/python -m pytest -q tests/test_project.py
-	@if [ -n "$$CI" ]; then $(BIN)/python -m facekit.reporting.site --check; fi  # your own runs may differ in a digit
+	@if [ -n "$$CI" ]; then $(BIN)/python reports/tables.py --check; fi  # your own runs may differ in a digit
 
 lab: $(READY) sample ## Open the notebooks in JupyterLab, which asks nothing from elsewhere
 	@$(BIN)/jupyter labextension disable --level=sys_prefix @jupyterlab/apputils-extension:announcements 2>/dev/null
@@ -74,7 +74,7 @@ sample: $(READY) ## Make the synthetic faces
 	@$(BIN)/facekit data sample
 
 table: $(READY) ## Write the tables of published and reproduced values into README.md and reports/CLAIMS.md
-	@$(BIN)/python -m facekit.reporting.site
+	@$(BIN)/python reports/tables.py
 
 sample-weights: $(READY) ## Train the small network of profile sample anew on synthetic faces; COUNT=, EPOCHS= and SEED= change it
 	$(BIN)/python -m facekit.synthetic.pretrain $${COUNT:+--count $$COUNT} $${EPOCHS:+--epochs $$EPOCHS} $${SEED:+--seed $$SEED}

@@ -1,7 +1,4 @@
-"""Many calls on a Dask cluster of one's own or one that exists; each leaves its result in the cache, which all workers share.
-
-Retries, queues and the dashboard are Dask's own.
-"""
+"""Calls on a Dask cluster, which queues and retries them; each leaves its result in the cache, which all workers share."""
 
 import functools
 import io
@@ -37,10 +34,8 @@ def choose(workers: str | None, scheduler: str | None) -> None:
     if workers and scheduler or workers and not re.fullmatch("[1-9][0-9]{0,3}", workers):
         raise ParameterError(f"--workers {workers}", expected="at least 1, and no --scheduler")
     os.environ |= {name: value for name, value in ((WORKERS, workers), (SCHEDULER, scheduler)) if value}
-    if scheduler:
+    if scheduler or workers and not find_spec("distributed"):
         connect().close()
-    elif workers and not find_spec("distributed"):
-        connect()
 
 
 @functools.cache
@@ -65,12 +60,11 @@ def connect():
 
 def check_versions(versions: dict) -> None:
     """Refuse workers that have other versions than this process, by what Dask's Client.get_versions returns; ParameterError."""
-    wanted = {name: versions["client"]["packages"].get(name) for name in PACKAGES}
+    here = versions["client"]["packages"]
     for worker, found in versions["workers"].items():
-        for name, version in wanted.items():
-            if (other := found["packages"].get(name)) != version:
-                hint = "install the same constraints.txt there"
-                raise ParameterError(f"worker {worker}: {name} {other}", expected=f"{version}, as here", hint=hint)
+        for name in [name for name in PACKAGES if found["packages"].get(name) != here[name]]:
+            received, hint = f"worker {worker}: {name} {found['packages'].get(name)}", "install constraints.txt there"
+            raise ParameterError(received, expected=f"{here[name]}, as here", hint=hint)
 
 
 def run_all(function: Callable[[str, bytes], None], units: dict[str, bytes], label: str) -> None:
@@ -81,8 +75,7 @@ def run_all(function: Callable[[str, bytes], None], units: dict[str, bytes], lab
     """
     from distributed import CancelledError, as_completed
 
-    client, failed = connect(), []
-    place = str(cache_folder())
+    client, failed, place = connect(), [], str(cache_folder())
     futures = {client.submit(_call, function, name, unit, place, pure=False): name for name, unit in units.items()}
     try:
         with track(None, label, len(units), unit="unit") as progress:
@@ -124,11 +117,8 @@ def pack(value: Any) -> bytes:
 
 
 def unpack(packed: bytes) -> Any:
-    """Return what `pack` packed; DataError: a file is missing."""
-    try:
-        return _Unpickler(io.BytesIO(packed)).load()
-    except FileNotFoundError as error:
-        raise DataError(f"{error.filename}: missing", expected="a file of the shared cache") from None
+    """Return what `pack` packed."""
+    return _Unpickler(io.BytesIO(packed)).load()
 
 
 class _Pickler(pickle.Pickler):
@@ -159,9 +149,7 @@ class _Unpickler(pickle.Unpickler):
         from facekit.data.batches import remember_digest
 
         path, content = known
-        array = np.load(path, mmap_mode="r")
-        remember_digest(array, content)
-        return array
+        return remember_digest(np.load(path, mmap_mode="r"), content)
 
 
 def _build(config: dict, variables: list):

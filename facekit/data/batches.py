@@ -27,9 +27,10 @@ def digest(array: np.ndarray) -> str:
     return content.hexdigest()
 
 
-def remember_digest(array: np.ndarray, content: str) -> None:
-    """Remember the digest of an array that cannot be written to."""
+def remember_digest(array: np.ndarray, content: str) -> np.ndarray:
+    """Remember the digest of an array that cannot be written to, and return the array."""
     _DIGESTS[id(array)] = (weakref.ref(array), content)
+    return array
 
 
 class Batches(keras.utils.PyDataset):

@@ -60,13 +60,13 @@ class Keeper(keras.callbacks.Callback):
     def _resume(self, folder: Path) -> list[dict]:
         """Take over what an earlier fit left, all of which is read before a variable changes, and return its history."""
         variables = self.model.weights
-        values = _read(folder / "best.npz", variables)
+        values = read_arrays(folder / "best.npz", variables)
         if self.history.exists():
             rows = self.history.read_text()
         else:
             self.model.optimizer.build(self.model.trainable_variables)
             variables = self.model.variables + self.model.optimizer.variables
-            *values, rows = _read(self.state, variables, "rows")
+            *values, rows = read_arrays(self.state, variables, "rows")
         rows = json.loads(str(rows))
         if not rows or any("seconds" not in row for row in rows):
             raise ValueError("no history")
@@ -109,7 +109,7 @@ class Keeper(keras.callbacks.Callback):
     def on_train_end(self, logs=None):
         write_text(self.history, json.dumps(self.rows, indent=1))
         self.state.unlink(missing_ok=True)
-        self.model.set_weights(_read(self.folder / "best.npz", self.model.weights))
+        self.model.set_weights(read_arrays(self.folder / "best.npz", self.model.weights))
 
     def _save(self, name: str, *variables, **arrays) -> None:
         # In their order, not by name, since names need not be unique.
@@ -119,10 +119,10 @@ class Keeper(keras.callbacks.Callback):
 
 def read_watched(folder: Path, name: str, epochs: int) -> np.ndarray:
     """Return what a Keeper's `watch` computed after every epoch, (epochs, ...)."""
-    return np.concatenate([_read(folder / f"{name}-{epoch:03d}.npz", (), "output") for epoch in range(epochs)])
+    return np.concatenate([read_arrays(folder / f"{name}-{epoch:03d}.npz", (), "output") for epoch in range(epochs)])
 
 
-def _read(path: Path, variables, *names: str) -> list[np.ndarray]:
+def read_arrays(path: Path, variables, *names: str) -> list[np.ndarray]:
     """Return a value for each variable, and the arrays of these names; the file is closed also where it is damaged."""
     with path.open("rb") as file, np.load(file) as arrays:
         return [arrays[name] for name in (*(f"arr_{position}" for position in range(len(variables))), *names)]

@@ -35,7 +35,8 @@ def extract(base: keras.Model, images: np.ndarray) -> np.ndarray:
         parts = {start: path.with_name(f"{path.stem}-{start}.npy") for start in range(0, len(images), PART)}
         jobs = {part.name: (model, images, start, part) for start, part in parts.items() if not part.exists()}
         if cluster.is_used():
-            cluster.run_all(_extract_packed, {name: cluster.pack(job) for name, job in jobs.items()}, "features")
+            packed = {name: cluster.pack(job) for name, job in jobs.items()}
+            cluster.run_all(lambda _, job: _extract_part(*cluster.unpack(job)), packed, "features")
         else:
             for job in jobs.values():
                 _extract_part(*job)
@@ -52,10 +53,6 @@ def _extract_part(model: keras.Model, images: np.ndarray, start: int, path: Path
     with (part := path.with_suffix(".part")).open("wb") as stream:
         np.save(stream, predict(model, Batches(images, rows=rows, batch_size=64), name="extracting features"))
     part.replace(path)
-
-
-def _extract_packed(name: str, packed: bytes) -> None:
-    _extract_part(*cluster.unpack(packed))
 
 
 def cluster_appearance(features: np.ndarray, clusters: int, *, seed: int) -> np.ndarray:

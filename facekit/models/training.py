@@ -20,8 +20,8 @@ from filelock import FileLock
 from facekit import cluster
 from facekit.data.batches import Batches
 from facekit.errors import FacekitError, ParameterError, TrainingError
-from facekit.models.checkpoints import Keeper, compute_key, read_watched
-from facekit.paths import cache_folder
+from facekit.models.checkpoints import Keeper, compute_key, read_arrays, read_watched
+from facekit.paths import build_key, cache_folder, read_cached
 from facekit.progress import track
 
 # TensorFlow counts the traces of all networks of a notebook together, and warns as if one were traced again and again.
@@ -64,9 +64,7 @@ def _choose_strategy(devices: str) -> tf.distribute.Strategy | None:
         try:
             return _Workers()
         except (KeyError, TypeError, ValueError) as error:
-            raise ParameterError(
-                f"environment variable TF_CONFIG: {error}", expected="TensorFlow's JSON of all workers"
-            ) from error
+            raise ParameterError(f"TF_CONFIG: {error}", expected="TensorFlow's JSON of all workers") from error
     known = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
     count = {"one": 1, "all": len(known)}.get(devices) or (int(devices) if devices.isdecimal() else 0)
     if not 0 < count <= len(known):
@@ -178,10 +176,7 @@ def _name_folder(model, train, validation, name, epochs, checkpoint="last", watc
 def fit_all(jobs: Iterable[dict]) -> Iterator[Fit]:
     """Yield the fit of each job, a dict of the arguments of `fit`, in their order: trained here, or on a Dask cluster.
 
-    A job that fails does not stop the others. A generator of jobs has only one model at a time in memory.
-
-    Raises:
-        TrainingError: names each job that failed, after all others.
+    TrainingError: names each job that failed, after all others. Of a generator of jobs only one model is held at a time.
     """
     failed = []
     if cluster.is_used():
@@ -207,7 +202,7 @@ def _fit_packed(name: str, packed: bytes) -> None:
     fit(**job)
 
 
-def _run(model: keras.Model, train: Batches, validation: Batches, epochs: int, keeper: "Keeper") -> None:
+def _run(model: keras.Model, train: Batches, validation: Batches, epochs: int, keeper: Keeper) -> None:
     board = keras.callbacks.TensorBoard(cache_folder("tensorboard", keeper.folder.name), write_graph=False)
     callbacks = [keras.callbacks.TerminateOnNaN(raise_error=True), keeper, board]
     # Else TensorFlow sums gradients over devices, and the sum's own gradient in a table that is never emptied keeps each fit's
@@ -249,14 +244,15 @@ def predict(model: keras.Model, batches: Batches, *, flips: bool = False, name: 
         flips: average with the predictions for the mirrored images.
         name, file: shown with the progress, where it takes long; keeps the predictions, and is read where it is there.
     """
-    kept = file and read_cached(file, lambda file: _read(file, model.outputs))
+    kept = file and read_cached(file, lambda file: read_arrays(file, model.outputs))
     parts, indices = [], range(0 if kept else len(batches))
     for index in track(indices, name) if name else indices:
         # A last batch of another size would cost more than it does filled up: the graph is traced anew for it.
         x = keras.tree.map_structure(lambda each: np.resize(each, (batches.batch_size, *each.shape[1:])), batches[index][0])
         mirrored = keras.tree.map_structure(lambda each: each[:, :, ::-1] if each.ndim == 4 else each, x)
         outputs = [keras.tree.flatten(model.predict_on_batch(view)) for view in ((x, mirrored) if flips else (x,))]
-        parts.append([np.mean(views, axis=0, dtype=np.float32) for views in zip(*outputs, strict=True)])
+        # Each of several devices predicts the whole batch.
+        parts.append([np.mean(v, axis=0, dtype=np.float32)[: batches.batch_size] for v in zip(*outputs, strict=True)])
     found = kept or [np.concatenate(values)[: len(batches.rows)] for values in zip(*parts, strict=True)]
     if file and not kept:
         np.savez(part := file.with_suffix(".part.npz"), *found)

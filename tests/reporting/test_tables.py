@@ -1,9 +1,11 @@
-"""site.py: README.md's table, CLAIMS.md and the box on top of a report say what the runs say."""
+"""README.md's table, CLAIMS.md (reports/tables.py) and the box on top of a report (site.py) say what the runs say."""
 
 import json
 import re
+import runpy
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 from nbformat.v4 import new_markdown_cell, new_notebook
@@ -15,6 +17,7 @@ from facekit.reporting import site
 from facekit.reporting.claims import Record, Verdict, read_record
 from facekit.reporting.record import dump_json
 
+tables = SimpleNamespace(**runpy.run_path(str(project_root() / "reports" / "tables.py")))
 RUN = {"started": "", "seconds": {"whole run": 90.0}, "peak_memory_mb": 1, "peak_gpu_memory_mb": None, "machine": {}}
 RUN |= {"versions": {}, "device": "cpu"}
 DATA = {"dataset": "facehack", "digest": {}, "counts": {}, "excluded": {"rows": 0, "reasons": {}, "first": []}, "audit": {}}
@@ -42,15 +45,15 @@ def project(tmp_path):
         folder = tmp_path / "reports" / profile / "smile"
         folder.mkdir(parents=True)
         (folder / "metrics.json").write_text(dump_json(vars(make_record(kind, profile))))
-    (tmp_path / "README.md").write_text(f"# Title\n\n{site.BEGIN}\nold\n{site.END}\n\nThe end.\n")
+    (tmp_path / "README.md").write_text(f"# Title\n\n{tables.BEGIN}\nold\n{tables.END}\n\nThe end.\n")
     return tmp_path
 
 
 def test_tables_are_checked_and_written_from_metrics_by_the_rules_of_today(project):
     files = [project / "README.md", project / "reports" / "CLAIMS.md"]
-    assert site.write_tables(project, check=True) == files
+    assert tables.write_tables(project, check=True) == files
     assert "old" in files[0].read_text() and not files[1].exists()
-    assert site.write_tables(project) == files
+    assert tables.write_tables(project) == files
     readme, page = (path.read_text() for path in files)
     row = "| [smile](reports/laptop/smile/smile.ipynb) | Can a cascade of two classifiers tell a positive from a negative "
     row += "smile, and both from none? | test/cascade/accuracy | 79.21% | 83.00% [81.00%, 85.00%] | real photographs | above |"
@@ -60,30 +63,30 @@ def test_tables_are_checked_and_written_from_metrics_by_the_rules_of_today(proje
     assert "1. the published value was chosen on the test set\n2. MobileNet at 128 pixels\n3. not mirrored\n" in page
     assert page.count("MobileNet at 128 pixels") == page.count("chosen on the test set") == 1  # each reason once
     assert "- not measured in this run: Stage 2, positive against negative smile, best test accuracy of" in page
-    assert site.write_tables(project, check=True) == []
+    assert tables.write_tables(project, check=True) == []
 
 
 def test_a_readme_without_its_place_is_refused(project):
-    (project / "README.md").write_text(site.END + site.BEGIN)
+    (project / "README.md").write_text(tables.END + tables.BEGIN)
     with pytest.raises(DataError, match="README.md: no place for the table"):
-        site.write_tables(project)
+        tables.write_tables(project)
     (project / "README.md").unlink()
     with pytest.raises(DataError, match="README.md: no place for the table"):
-        site.write_tables(project)
+        tables.write_tables(project)
     assert not (project / "reports" / "CLAIMS.md").exists()
 
 
 def test_without_a_run_the_table_says_so(tmp_path):
-    (tmp_path / "README.md").write_text(f"{site.BEGIN}{site.END}")
+    (tmp_path / "README.md").write_text(f"{tables.BEGIN}{tables.END}")
     (tmp_path / "reports").mkdir()
-    site.write_tables(tmp_path)
+    tables.write_tables(tmp_path)
     assert "No run is there yet." in (tmp_path / "README.md").read_text()
 
 
 def test_a_damaged_run_is_named(project):
     (project / "reports" / "laptop" / "smile" / "metrics.json").write_text(json.dumps([]))
     with pytest.raises(DataError, match="laptop/smile/metrics.json"):
-        site.write_tables(project)
+        tables.write_tables(project)
 
 
 def test_the_box_has_question_answer_values_and_time():
@@ -129,9 +132,7 @@ def test_the_box_of_a_number_predicts_the_mean_and_synthetic_data_are_not_compar
 
 
 def test_the_committed_tables_are_what_the_committed_runs_say():
-    done = subprocess.run(
-        [sys.executable, "-m", "facekit.reporting.site", "--check"], capture_output=True, text=True, cwd=project_root()
-    )
+    done = subprocess.run([sys.executable, "reports/tables.py", "--check"], capture_output=True, text=True, cwd=project_root())
     listed = subprocess.run(["git", "status", "--porcelain", "reports"], capture_output=True, text=True, cwd=project_root())
     if re.search("metrics.json", listed.stdout):
         pytest.skip("runs of your own may differ in a digit")

@@ -1,0 +1,68 @@
+"""Writes what the committed runs say into README.md's table and CLAIMS.md (`make table`); --check: are they stale?"""
+
+import sys
+from os.path import commonprefix
+from pathlib import Path
+from typing import Any
+
+from facekit.errors import DataError, FacekitError
+from facekit.paths import project_root, write_text
+from facekit.reporting import claims
+from facekit.reporting.parameters import PROFILES
+from facekit.reporting.site import render
+
+BEGIN, END = "<!-- published: begin, written by make table -->", "<!-- published: end -->"
+
+
+def write_tables(root: Path | None = None, *, check: bool = False) -> list[Path]:
+    """Write README.md's short table and reports/CLAIMS.md, and return the files that were not what the runs say.
+
+    Of an experiment's runs the one on photographs is taken, and the largest profile. With `check` nothing is written.
+    DataError: a record that cannot be read, or a README.md without the markers.
+    """
+    root = root or project_root()
+    paths = [path for name in PROFILES for path in (root / "reports" / name).glob("[!.]*/metrics.json")]
+    records = sorted(map(claims.read_record, paths), key=lambda record: list(claims.KINDS).index(record.kind), reverse=True)
+    last = {record.task: record for record in records}
+    parts = [_describe_run(last[task]) for task in claims.read_register() if task in last]
+    readme = root / "README.md"
+    before, _, tail = readme.read_text(encoding="utf-8").partition(BEGIN) if readme.is_file() else ("", "", "")
+    _, end, after = tail.partition(END)
+    if not end:
+        raise DataError(f"{readme}: no place for the table", expected=f"{BEGIN} and then {END}")
+    wanted = {readme: f"{before}{BEGIN}\n{render('readme.md.j2', parts=parts)}{END}{after}"}
+    wanted[root / "reports" / "CLAIMS.md"] = render("claims.md.j2", parts=parts)
+    stale = [path for path, text in wanted.items() if not path.is_file() or path.read_text(encoding="utf-8") != text]
+    for path in [] if check else stale:
+        write_text(path, wanted[path])
+    return stale
+
+
+def _describe_run(record: claims.Record) -> dict[str, Any]:
+    """Return what the two tables say of an experiment; each reason of a verdict is a note, numbered where it is met first."""
+    # The remark is what the reasons of all verdicts end in.
+    judged = [row for row in record.published if row.why and row.reproduced and row.verdict != "not comparable"]
+    remark = "; ".join(commonprefix([row.why.split("; ")[::-1] for row in judged])[::-1])
+    verdicts, table = claims.judge_all(record, remark)
+    notes, rows, rest = {}, [], {}
+    for row, cells in zip(verdicts, table.itertuples(index=False), strict=True):
+        if row.verdict == "not comparable":
+            rest.setdefault(row.why, []).append(cells.claim)
+        else:
+            numbers = [notes.setdefault(reason, len(notes) + 1) for reason in (row.why or "").split("; ") if reason]
+            rows.append((*cells[:5], ", ".join(map(str, sorted(numbers)))))
+    headline, published, unit = claims.find_headline(record, verdicts)
+    part = {"record": record, "headline": headline, "published": published, "unit": unit, "judged": len(verdicts)}
+    part |= {"question": claims.read_experiment(record.task).question, "rows": rows, "notes": notes, "rest": rest}
+    return part | {"place": f"{record.profile}/{record.task}/{record.task}.ipynb"}
+
+
+if __name__ == "__main__":
+    only_check = "--check" in sys.argv[1:]
+    try:
+        stale = write_tables(check=only_check)
+    except FacekitError as error:
+        sys.exit(f"facekit: {error}")
+    for path in stale:
+        print(f"{path.name}: {'stale, make table writes it' if only_check else 'written'}")
+    sys.exit(int(only_check and bool(stale)))
