@@ -11,6 +11,8 @@ ifeq ($(PROFILE),sample)
 # any number of processors.
 export TF_NUM_INTRAOP_THREADS ?= 1
 endif
+# As facekit sets it; a notebook that JupyterLab or nbval runs loads TensorFlow before facekit.
+export TF_ENABLE_ONEDNN_OPTS ?= 1
 
 TASKS := $(sort $(basename $(notdir $(wildcard notebooks/*.ipynb))))
 PROFILES := sample laptop report full

@@ -34,8 +34,9 @@ def compute_key(model: keras.Model, fingerprints: dict[str, str], settings: list
         variables=variables,
         fingerprints=fingerprints,
         settings=settings,
-        # With another number of threads TensorFlow sums in another order, and trainings diverge.
-        versions=[REVISION, keras.__version__, np.__version__, os.environ.get("TF_NUM_INTRAOP_THREADS")],
+        versions=[REVISION, keras.__version__, np.__version__],
+        # With another number of threads or other kernels TensorFlow sums in another order, and trainings diverge.
+        environment=[os.environ.get(name) for name in ("TF_NUM_INTRAOP_THREADS", "TF_ENABLE_ONEDNN_OPTS")],
     )
 
 

@@ -2,10 +2,9 @@
 
 import json
 import re
-import runpy
 import subprocess
 import sys
-from types import SimpleNamespace
+from importlib.util import module_from_spec, spec_from_file_location
 
 import pytest
 from nbformat.v4 import new_markdown_cell, new_notebook
@@ -17,7 +16,8 @@ from facekit.reporting import site
 from facekit.reporting.claims import Record, Verdict, read_record
 from facekit.reporting.record import dump_json
 
-tables = SimpleNamespace(**runpy.run_path(str(project_root() / "reports" / "tables.py")))
+spec = spec_from_file_location("tables", project_root() / "reports" / "tables.py")
+spec.loader.exec_module(tables := module_from_spec(spec))
 RUN = {"started": "", "seconds": {"whole run": 90.0}, "peak_memory_mb": 1, "peak_gpu_memory_mb": None, "machine": {}}
 RUN |= {"versions": {}, "device": "cpu"}
 DATA = {"dataset": "facehack", "digest": {}, "counts": {}, "excluded": {"rows": 0, "reasons": {}, "first": []}, "audit": {}}
