@@ -38,11 +38,6 @@ class Claim(BaseModel, extra="forbid", frozen=True, allow_inf_nan=False):
     comparable: bool = True
     report_error: bool = False
 
-    @property
-    def is_difference(self) -> bool:
-        """Whether the claim says that one model beats another."""
-        return " minus " in (self.reproduced or "")
-
 
 class Experiment(BaseModel, extra="forbid", frozen=True):
     """One experiment of a report: its question and its claims."""
@@ -135,11 +130,12 @@ def judge(claim: Claim, measured: Metric | None, *, kind: str, remark: str = "")
             return "not comparable", why or ""
     if claim.report_error:
         return "report error", claim.why
-    reasons = ["a difference, judged against 0"] * claim.is_difference
+    is_difference = " minus " in (claim.reproduced or "")  # one model is to beat another
+    reasons = ["a difference, judged against 0"] * is_difference
     reasons += ["the published value was chosen on the test set"] * (claim.chosen_on == "test")
     reasons += ["the published averaging is not stated"] * (claim.averaging == "not said")
     reasons.append(claim.why)
-    published = 0.0 if claim.is_difference else claim.value
+    published = 0.0 if is_difference else claim.value
     if measured.interval is None and claim.unit in COUNTS:
         verdict, remark = "equal" if measured.value == published else "differs", ""
     elif measured.interval is None:

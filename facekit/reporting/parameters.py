@@ -20,6 +20,7 @@ from facekit.errors import DataError, ImageError, ParameterError
 from facekit.models.networks import check_networks
 from facekit.paths import CACHE, expand, project_root, read_file, read_json, resolve
 
+NOTEBOOKS = project_root() / "notebooks"
 PROFILES = ("sample", "laptop", "report", "full")
 WEIGHTS_WORDS = ("imagenet", "none", "sample", "")  # what `weights` may be besides run:PROFILE/TASK and a file
 PATHS = ("data", "own_photos", "weights")  # what the names of parameters that hold a path end in
@@ -112,24 +113,16 @@ class Profiles(BaseModel, extra="forbid"):
     full: Profile
 
 
-def notebooks_folder() -> Path:
-    """Return the folder of the source notebooks and their profiles."""
-    return project_root() / "notebooks"
-
-
 def list_tasks() -> list[str]:
     """Return the names of the experiments: one per notebook."""
-    return sorted(path.stem for path in notebooks_folder().glob("*.ipynb"))
+    return sorted(path.stem for path in NOTEBOOKS.glob("*.ipynb"))
 
 
 def read_parameters(task: str) -> dict[str, Parameter]:
-    """Return the parameters of a task's notebook by name, as its cell tagged `parameters` orders them.
-
-    ParameterError: no such notebook or cell, a line of another form, or a default outside its own range.
-    """
+    """Return a notebook's parameters in their order; ParameterError: no such notebook or cell, a wrong line or default."""
     if task not in (tasks := list_tasks()):
         raise ParameterError(f"unknown task {task!r}", expected=f"one of {', '.join(tasks)}")
-    path = notebooks_folder() / f"{task}.ipynb"
+    path = NOTEBOOKS / f"{task}.ipynb"
     try:
         cells = read_json(path)["cells"]
         known = all(cell["cell_type"] in ("code", "markdown", "raw") for cell in cells)
@@ -159,7 +152,7 @@ def read_profile(task: str, profile: str) -> Profile:
 
 
 def _read_profiles(task: str) -> Profiles:
-    return read_yaml(notebooks_folder() / "parameters" / f"{task}.yaml", Profiles)
+    return read_yaml(NOTEBOOKS / "parameters" / f"{task}.yaml", Profiles)
 
 
 class _Loader(yaml.BaseLoader):

@@ -169,10 +169,9 @@ class Run(Record):
     def save_model(self, model, name: str = "model", **card: Any) -> None:
         """Write model/<name>.keras, which Keras alone opens, and its entry in model/card.json.
 
-        Args:
-            model: takes RGB 0..255; it is saved without optimizer and losses.
-            card: what one must know to use it: `classes` (in the order of its outputs) or `heads` ({head: classes}),
-                `thresholds` ({head: numbers}), `cascade` ({"then": name, "threshold": t}).
+        The model, which takes RGB 0..255, is saved without optimizer and losses. `card` is what one must know to use it:
+        `classes` (in the order of its outputs) or `heads` ({head: classes}), `thresholds` ({head: numbers}), `cascade`
+        ({"then": name, "threshold": t}).
         """
         import keras
 
@@ -215,8 +214,7 @@ def open_run(task: str, namespace: dict[str, Any]) -> Run:
     for pattern in ("metrics.json", "history.csv", "predictions*.csv", "figures", "model"):
         for path in folder.glob(pattern):
             shutil.rmtree(path) if path.is_dir() else path.unlink()
-    pd.set_option("display.max_rows", 100)
-    pd.set_option("display.max_colwidth", None)  # a claim's reasons are sentences, and pandas would cut them
+    pd.set_option("display.max_rows", 100, "display.max_colwidth", None)  # pandas would cut a claim's reasons, sentences
     return Run(task, parameters["profile"], question, parameters, folder=folder)
 
 

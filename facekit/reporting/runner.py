@@ -30,12 +30,11 @@ from papermill.exceptions import PapermillExecutionError
 from rich.console import Console
 
 from facekit import errors
-from facekit.errors import FacekitError
 from facekit.paths import build_key, cache_folder, project_root, read_file, read_json, write_text
 from facekit.progress import CHANNEL
 from facekit.reporting import site
 from facekit.reporting.claims import read_record
-from facekit.reporting.parameters import merge, notebooks_folder, read_parameters, read_profile
+from facekit.reporting.parameters import NOTEBOOKS, merge, read_parameters, read_profile
 
 LOG_SECONDS = 30  # between two lines of one section where nobody watches a terminal
 SUMMARY, SUMMARY_END = "<!-- summary -->", "<!-- summary: end -->"
@@ -94,14 +93,11 @@ class _Progress:
 def run(task: str, profile: str, settings: dict[str, Any] | Sequence[str] = (), out: Path | None = None, strict=False) -> Path:
     """Run a task's notebook on a profile and return the folder of its report.
 
-    Args:
-        settings: parameters that differ from the profile, as `merge` takes them.
-        out: where reports go; the project's reports/ if not given.
-        strict: warnings raised by facekit or by the notebook itself are errors, as in the tests.
+    FacekitError: what `merge` refuses, before anything is run; the task runs already; or a cell failed: the message says which,
+    and where the notebook so far is kept.
 
-    Raises:
-        FacekitError: what `merge` refuses, before anything is run; the task runs already; or a cell failed: the message says
-            which, and where the notebook so far is kept.
+    `settings` are parameters that differ from the profile, as `merge` takes them; `out` is where reports go, the project's
+    reports/ if not given. `strict`: warnings raised by facekit or by the notebook itself are errors, as in the tests.
     """
     parameters = merge(task, profile, settings)
     target = Path(out or project_root() / "reports").absolute() / profile / task
@@ -109,7 +105,7 @@ def run(task: str, profile: str, settings: dict[str, Any] | Sequence[str] = (), 
     try:
         lock = FileLock(cache_folder("locks") / f"{task}-{build_key(target=str(target))}.lock", timeout=0).acquire()
     except Timeout:
-        raise FacekitError(f"{task} ({profile}) is running already", hint="wait until that run has ended") from None
+        raise errors.FacekitError(f"{task} ({profile}) is running already", hint="wait until that run has ended") from None
     with lock:
         aside = target.parent / f".{task}.aside"
         if aside.exists() and not target.exists():
@@ -122,13 +118,13 @@ def run(task: str, profile: str, settings: dict[str, Any] | Sequence[str] = (), 
             _fill(folder, target, parameters, strict)
         except BaseException as error:
             notebook, hint = folder / f"{task}.ipynb", "the notebook so far could not be kept"
-            with contextlib.suppress(OSError, FacekitError):  # a full disk holds half of it, or has no room for it
+            with contextlib.suppress(OSError, errors.FacekitError):  # a full disk holds half of it, or has no room for it
                 read_json(notebook)
                 kept = write_text(cache_folder("failed", profile) / notebook.name, read_file(notebook))
                 hint = f"the notebook so far: {os.path.relpath(kept, project_root())}"
             shutil.rmtree(folder, ignore_errors=True)
-            if isinstance(error, FacekitError):
-                raise FacekitError(str(error), hint=hint) from error
+            if isinstance(error, errors.FacekitError):
+                raise errors.FacekitError(str(error), hint=hint) from error
             raise
         if target.exists():
             target.rename(aside)
@@ -146,7 +142,7 @@ def _fill(folder: Path, target: Path, parameters: dict[str, Any], strict: bool) 
     # Only what differs is injected, so that a run on the defaults is the source notebook with outputs.
     changed = {name: parameters[name] for name, known in read_parameters(task).items() if parameters[name] != known.default}
     try:
-        notebook = _execute(notebooks_folder() / f"{task}.ipynb", output, changed, progress=progress, strict=strict)
+        notebook = _execute(NOTEBOOKS / f"{task}.ipynb", output, changed, progress=progress, strict=strict)
     except OSError as error:  # papermill's own, which does not say where; what a cell raises is a PapermillExecutionError
         error.filename = error.filename or str(target.parent)
         raise
@@ -158,7 +154,7 @@ def _fill(folder: Path, target: Path, parameters: dict[str, Any], strict: bool) 
             told = f"{error.evalue.strip()}\n".splitlines()[0]
             reason = told if hasattr(errors, error.ename) else f"{error.ename}: {told}"
         place = f"{progress.label}: cell {progress.number} of {progress.total} ({progress.first_line})"
-        raise FacekitError(f"{place} failed: {reason}") from error
+        raise errors.FacekitError(f"{place} failed: {reason}") from error
     folders = {str(folder): f"reports/{profile}/{task}", f"{root}/": "", str(root): ".", f"{cache_folder()}/": ".facekit/"}
     clean_notebook(notebook, folders | ({f"{home}/": "~/"} if len(home.parts) > 1 else {}))
     if (folder / "metrics.json").is_file():
@@ -174,8 +170,7 @@ def _fill(folder: Path, target: Path, parameters: dict[str, Any], strict: bool) 
 
 def _execute(source: Path, output: Path, changed: dict[str, Any], *, progress: _Progress, strict: bool) -> Any:
     """Run the notebook in a thread, show its progress from this one, which an interrupt reaches at once, and return it."""
-    cells = nbformat.read(source, as_version=4).cells
-    progress.total = sum(cell.cell_type == "code" for cell in cells) + bool(changed)
+    progress.total = sum(cell.cell_type == "code" for cell in nbformat.read(source, as_version=4).cells) + bool(changed)
     # OpenBLAS's threads wait busily for each other: for matrices as small as ours one thread takes a third less time.
     environment = {"TF_CPP_MIN_LOG_LEVEL": "2", "OPENBLAS_NUM_THREADS": "1"}
     if output.parents[1].name == "sample":  # as in the Makefile, which says why

@@ -114,8 +114,7 @@ def summarise(record: claims.Record, template: str = "box.md.j2") -> str:
     """Return what a run found, in Markdown: the box on top of a report, or with answer.md.j2 the answer alone, in words."""
     headline, row, unit = claims.find_headline(record, record.published)
     form = ("{:.1%}" if unit == "share" else "{:.3f}").format
-    defined = headline and headline.value is not None
-    return render(template, record=record, headline=headline if defined else None, row=row, form=form)
+    return render(template, record=record, headline=headline, row=row, form=form)
 
 
 def write_tables(root: Path | None = None, *, check: bool = False) -> list[Path]:
@@ -155,12 +154,10 @@ def _describe_run(record: claims.Record) -> dict[str, Any]:
         else:
             numbers = [notes.setdefault(reason, len(notes) + 1) for reason in (row.why or "").split("; ") if reason]
             rows.append((*cells[:5], ", ".join(map(str, sorted(numbers)))))
-    headline, row, unit = claims.find_headline(record, verdicts)
-    part = {"record": record, "question": claims.read_experiment(record.task).question, "judged": len(verdicts)}
-    part |= {"rows": rows, "notes": notes, "rest": rest, "place": f"{record.profile}/{record.task}/{record.task}.ipynb"}
-    part |= {"metric": headline.name if headline else "none", "ours": claims.format_value(headline, unit)}
-    part |= {"published": claims.format_value(row.value, unit), "verdict": row.verdict or "no verdict"} if row else {}
-    return {"published": "none", "verdict": ""} | part
+    headline, published, unit = claims.find_headline(record, verdicts)
+    part = {"record": record, "headline": headline, "published": published, "unit": unit, "judged": len(verdicts)}
+    part |= {"question": claims.read_experiment(record.task).question, "rows": rows, "notes": notes, "rest": rest}
+    return part | {"place": f"{record.profile}/{record.task}/{record.task}.ipynb"}
 
 
 def render(template: str, **values: Any) -> str:

@@ -27,7 +27,7 @@ rates = [0.1, 0.01]  # learning rates to compare (0..1]"""
 
 @pytest.fixture(autouse=True)
 def notebooks(tmp_path, monkeypatch):
-    monkeypatch.setattr(parameters, "notebooks_folder", lambda: tmp_path)
+    monkeypatch.setattr(parameters, "NOTEBOOKS", tmp_path)
     monkeypatch.setenv("FACEKIT_CACHE", str(tmp_path / "cache"))
     (tmp_path / "cache" / "data" / "tiny").mkdir(parents=True)
     write_notebook(tmp_path)
@@ -332,7 +332,7 @@ COUNTS += ("frozen_layers",)
     ],
 )
 def test_what_would_fail_after_the_training_is_refused(monkeypatch, setting):
-    monkeypatch.setattr(parameters, "notebooks_folder", lambda: project_root() / "notebooks")
+    monkeypatch.setattr(parameters, "NOTEBOOKS", project_root() / "notebooks")
     monkeypatch.setattr(parameters, "_check_path", lambda name, value: None)  # the data need not be here
     task, word = setting.split()
     with pytest.raises(ParameterError, match=f"settings of {task}: {word.partition('=')[0]} = .*; expected "):
@@ -340,7 +340,7 @@ def test_what_would_fail_after_the_training_is_refused(monkeypatch, setting):
 
 
 def test_every_number_and_choice_of_the_projects_notebooks_has_its_bounds(monkeypatch):
-    monkeypatch.setattr(parameters, "notebooks_folder", lambda: project_root() / "notebooks")
+    monkeypatch.setattr(parameters, "NOTEBOOKS", project_root() / "notebooks")
     for task in parameters.list_tasks():
         for name, parameter in read_parameters(task).items():
             elsewhere = name == "profile" or name.endswith(parameters.PATHS) or isinstance(parameter.default, bool)

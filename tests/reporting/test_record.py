@@ -306,7 +306,7 @@ def profiles(tmp_path, monkeypatch):
     (tmp_path / "parameters").mkdir()
     (tmp_path / "parameters" / "smile.yaml").write_text(text)
     (tmp_path / "smile.ipynb").write_text("{}")
-    monkeypatch.setattr(parameters, "notebooks_folder", lambda: tmp_path)
+    monkeypatch.setattr(parameters, "NOTEBOOKS", tmp_path)
 
 
 @pytest.mark.parametrize(("value", "answer"), [(0.8, "yes"), (0.95, "no"), (None, "no")])

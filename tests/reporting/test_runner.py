@@ -29,7 +29,7 @@ augment = True  # whether images are varied"""
 def own_folders(tmp_path, monkeypatch):
     monkeypatch.setenv("FACEKIT_CACHE", str(tmp_path / "cache"))
     for module in (parameters, runner):
-        monkeypatch.setattr(module, "notebooks_folder", lambda: tmp_path / "notebooks")
+        monkeypatch.setattr(module, "NOTEBOOKS", tmp_path / "notebooks")
 
 
 def write_notebook(folder: Path, *sources: str, defaults: str = DEFAULTS, title: str = "# Parameters") -> None:
@@ -164,7 +164,7 @@ def start_run(folder: Path) -> subprocess.Popen:
         "import signal, sys; from pathlib import Path\n"
         "from facekit import cli; from facekit.reporting import parameters, runner\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # where a shell's `&` has the tests ignore it
-        "folder = Path(sys.argv[1]); parameters.notebooks_folder = runner.notebooks_folder = lambda: folder / 'notebooks'\n"
+        "folder = Path(sys.argv[1]); parameters.NOTEBOOKS = runner.NOTEBOOKS = folder / 'notebooks'\n"
         "sys.argv = ['facekit', 'run', 'tiny', '--out', str(folder / 'reports')]\nsys.exit(cli.main())\n"
     )
     environment = os.environ | {"PYTHONPATH": str(project_root())}
