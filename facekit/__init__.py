@@ -1,7 +1,4 @@
-"""facekit: five student reports on faces, reproduced as eight experiments.
-
-Importing this package loads nothing heavy: no TensorFlow, no pandas. Import the module that you need.
-"""
+"""facekit: five student reports on faces as eight experiments. Importing it loads nothing heavy: no TensorFlow, no pandas."""
 
 import os
 import sys

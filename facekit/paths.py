@@ -36,7 +36,7 @@ def read_file(path: str | os.PathLike) -> str:
 
 
 def resolve(path: str | os.PathLike) -> Path:
-    """Return an absolute path: a relative one starts at the project's root, `~` at the user's home, `.facekit` is the cache."""
+    """Return an absolute path: a relative one starts at the project's root, `~` at home, `.facekit` at FACEKIT_CACHE if set."""
     path = expand(path)
     if path.parts[:1] == (CACHE,):
         path = expand(os.environ.get("FACEKIT_CACHE") or CACHE).joinpath(*path.parts[1:])
@@ -44,10 +44,7 @@ def resolve(path: str | os.PathLike) -> Path:
 
 
 def cache_folder(*parts: str) -> Path:
-    """Return, and make, a folder for what can be made again: synthetic data, decoded images, features, fits.
-
-    It is in `.facekit/` of the project, or in the folder that the environment variable FACEKIT_CACHE names.
-    """
+    """Return, and make, a folder of the cache for what can be made again: synthetic data, decoded images, features, fits."""
     folder = resolve(Path(CACHE, *parts))
     folder.mkdir(parents=True, exist_ok=True)
     return folder

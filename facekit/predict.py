@@ -33,10 +33,8 @@ def predict_photos(
 ) -> int:
     """Predict photos, show and write the predictions, and return the exit status: 1 where a photo could not be read.
 
-    Args:
-        given: files, and folders whose images are taken.
-        csv: table to write: path, score (of a query), y_pred, and y_prob for each class.
-        where: a query, see evaluation.queries; only photos that match are shown, best first.
+    `given` are files, and folders whose images are taken. `csv` gets path, score (of a query), y_pred and y_prob of each class.
+    Of a query `where`, see evaluation.queries, only the photos that match are shown, best first.
     """
     for path, suffix in ((csv, ".csv"), (html, ".html")):
         if path and (path.suffix.lower() != suffix or path.is_dir() or not os.access(path.parent, os.W_OK)):

@@ -4,17 +4,11 @@ import os
 import sys
 from collections.abc import Iterable
 from pathlib import Path
+from types import SimpleNamespace
 
 from tqdm import auto, tqdm
 
-CHANNEL = "FACEKIT_PROGRESS"  # names the file in which a notebook's kernel tells facekit's runner how far it is
-
-
-class _Channel:
-    """The stream of a bar that the runner shows: the file holds the newest line alone."""
-
-    def write(self, text: str) -> None:
-        Path(os.environ[CHANNEL]).write_text(text.strip(), encoding="utf-8")
+CHANNEL = "FACEKIT_PROGRESS"  # names the file in which a kernel keeps its newest line alone, for facekit's runner
 
 
 def track(iterable: Iterable | None, name: str, total: int | None = None, unit: str = "it") -> tqdm:
@@ -23,9 +17,10 @@ def track(iterable: Iterable | None, name: str, total: int | None = None, unit: 
     `name` is what is going on, such as `reading images`; `total` is the number of steps, where `len(iterable)` does not tell.
     """
     options = {"iterable": iterable, "desc": name, "total": total, "unit": unit, "leave": False}
-    if os.environ.get(CHANNEL):
+    if channel := os.environ.get(CHANNEL):
         line = "{desc}, {n_fmt} of {total_fmt}{postfix}, {remaining} left"
-        return tqdm(**options, bar_format=line, file=_Channel(), mininterval=0.3, position=0)
+        newest = SimpleNamespace(write=lambda text: Path(channel).write_text(text.strip(), encoding="utf-8"))
+        return tqdm(**options, bar_format=line, file=newest, mininterval=0.3, position=0)
     in_lab = "ipykernel" in sys.modules and "JPY_SESSION_NAME" in os.environ  # its kernels know their notebook's name
     on_terminal = sys.stderr is not None and sys.stderr.isatty()  # None: closed, as by `2>&-`
     return auto.tqdm(**options, dynamic_ncols=True, disable=not (in_lab or on_terminal))
