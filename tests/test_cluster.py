@@ -113,7 +113,7 @@ def test_a_packed_job_is_small_and_has_the_same_key(cache):
 
 
 def test_fits_on_a_cluster_are_those_of_one_process_also_where_a_worker_dies(scheduler, cache, monkeypatch, tmp_path):
-    found = training.fit_all(make_jobs([0.01, float("nan"), 0.003], epochs=40))
+    found = training.fit_all(make_jobs([0.01, float("nan"), 0.003], epochs=12))
     victims = [str(child.pid) for process in scheduler[1:] for child in psutil.Process(process.pid).children(recursive=True)]
     killer = subprocess.Popen([sys.executable, "-c", KILLER, str(cache), "state.npz", *victims])
     with monkeypatch.context() as patch:
@@ -123,11 +123,11 @@ def test_fits_on_a_cluster_are_those_of_one_process_also_where_a_worker_dies(sch
     assert killer.wait(10) == 0
     log = Path(str(told.value).rpartition("log: ")[2])
     assert "Traceback" in log.read_text()
-    on_cluster = collect(training.fit_all(make_jobs([0.01, 0.003], epochs=40)))
+    on_cluster = collect(training.fit_all(make_jobs([0.01, 0.003], epochs=12)))
     assert not (cache / "elsewhere" / "fits").exists()
     monkeypatch.delenv(cluster.SCHEDULER)
     monkeypatch.setenv("FACEKIT_CACHE", str(tmp_path / "here"))
-    here = collect(training.fit_all(make_jobs([0.01, 0.003], epochs=40)))
+    here = collect(training.fit_all(make_jobs([0.01, 0.003], epochs=12)))
     assert [each[:2] for each in on_cluster] == [each[:2] for each in here]
     for ours, theirs in zip(on_cluster, here, strict=True):
         for weight, other in zip(ours[2], theirs[2], strict=True):
@@ -135,7 +135,7 @@ def test_fits_on_a_cluster_are_those_of_one_process_also_where_a_worker_dies(sch
 
 
 def test_a_lost_scheduler_is_one_line_and_what_is_finished_is_kept(scheduler, cache):
-    jobs = list(make_jobs([0.01, 0.003, 0.001], epochs=60))
+    jobs = [*make_jobs([0.01], epochs=1), *make_jobs([0.003, 0.001], epochs=400)]
     killer = subprocess.Popen([sys.executable, "-c", KILLER, str(cache), "history.json", str(scheduler[0].pid)])
     with pytest.raises(FacekitError, match=r"^the scheduler tcp://\S+ is lost .*; what is finished is kept: run") as told:
         list(training.fit_all(jobs))
