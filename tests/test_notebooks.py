@@ -113,6 +113,7 @@ def test_a_report_on_real_selfies_knows_no_truth_and_shows_no_face(task, selfies
         settings |= {"folds": 2, "repeats": 1}
         del settings["frozen_layers"]
     settings |= {"minimum_per_class": 20} if task == "selfie-task1" else {}
+    settings |= {"other_weights": "sample", "other_size": 32} if task == "selfie-task2" else {}
     if task == "selfie-task2":  # as good as any to see that training convolutions twice gives the same
         folder = assert_repeated(lambda name: run_here(task, "report", settings | {"frozen_layers": 79}, name))
         assert_keras_alone_predicts_what_was_recorded(folder, selfies, monkeypatch)

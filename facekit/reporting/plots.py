@@ -50,7 +50,7 @@ def plot_counts(counts: dict[str, pd.DataFrame], title: str = "Images of each cl
     figure, panels = open_figure(4.8 * len(counts), 3.8, columns=len(counts), sharey=True)
     for panel, (name, table) in zip(panels, counts.items(), strict=True):
         named = table.set_axis(_name(table.index, 12))
-        named.plot.bar(ax=panel, width=0.84, rot=0, legend=False, title=name, color=COLOURS, edgecolor="white")
+        named.plot.bar(ax=panel, width=0.84, rot=0, legend=False, title=_name([name])[0], color=COLOURS, edgecolor="white")
         for bars, hatch in zip(panel.containers, HATCHES, strict=False):
             matplotlib.artist.setp(bars.patches, hatch=hatch)
             panel.bar_label(bars, fmt="{:,.0f}", fontsize=8, padding=2)
@@ -207,7 +207,7 @@ def plot_curves(curves: dict[str, pd.DataFrame], title: str, *, xlabel: str, yla
 
 def _draw_grid(images: Sequence, captions: Sequence[str], title: str, columns: int, height: float) -> Figure:
     columns = min(columns, max(1, len(images)))
-    captions = ["\n".join(textwrap.fill(line, int(12 * height)) for line in str(text).split("\n")) for text in captions]
+    captions = ["\n".join(_name(str(text).split("\n"), int(12 * height))) for text in captions]
     rows, lines = max(1, -(-len(images) // columns)), max((text.count("\n") + 1 for text in captions if text), default=0)
     figure, panels = open_figure(max(4.0, height * columns), (height + 0.17 * lines) * rows + 0.5, rows, columns)
     for panel in panels:
