@@ -93,7 +93,10 @@ def collect(jobs):
 # Waits for the first file of this name that a fit leaves, and ends processes as no process can prevent.
 KILLER = """
 import os, pathlib, signal, sys, time
+until = time.monotonic() + 300
 while not list(pathlib.Path(sys.argv[1]).glob(f"fits/*/{sys.argv[2]}")):
+    if time.monotonic() > until:
+        sys.exit("no such file")
     time.sleep(0.05)
 for number in sys.argv[3:]:
     os.kill(int(number), signal.SIGKILL)

@@ -74,14 +74,7 @@ BACKBONES = {
 
 
 def build(
-    name: str,
-    size: tuple[int, int],
-    *,
-    weights: str = "none",
-    alpha: float = 1.0,
-    frozen_layers: int = 0,
-    frozen_batchnorm: str = "inference",
-    preprocessing: str = "",
+    name: str, size: tuple, *, weights="none", alpha=1.0, frozen_layers=0, frozen_batchnorm="inference", preprocessing=""
 ) -> keras.Model:
     """Build a network without its classifier, from RGB images in 0..255 to its last feature map.
 
