@@ -136,9 +136,7 @@ class Fit:
         return read_watched(self.folder, name, len(self.history))
 
 
-def fit(
-    model: keras.Model, train: Batches, validation: Batches, *, name: str, epochs: int, checkpoint: str = "last", watch=None
-) -> Fit:
+def fit(model, train: Batches, validation: Batches, *, name: str, epochs: int, checkpoint: str = "last", watch=None) -> Fit:
     """Train a compiled model as `model.fit` does, and remember it.
 
     A finished fit is read, not run again; one that was stopped resumes after its last whole epoch, with the same values as if
