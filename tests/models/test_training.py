@@ -356,7 +356,7 @@ def test_scalars_are_logged_for_tensorboard(cache):
 
 
 def test_half_precision_is_left_to_the_inside():
-    assert training.set_up(seed=1, mixed_precision=True) in ("cpu", "1 gpu")
+    training.set_up(seed=1, mixed_precision=True)
     try:
         assert make_model().layers[-2].compute_dtype in ("bfloat16", "float16")
         keras.mixed_precision.set_global_policy("mixed_float16")  # a GPU's, whose losses are scaled
