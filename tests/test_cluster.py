@@ -32,9 +32,7 @@ def cache(tmp_path, monkeypatch):
 
 def start(*words, log=subprocess.PIPE, **variables):
     environment = os.environ | {"TF_NUM_INTRAOP_THREADS": "1", "TF_CPP_MIN_LOG_LEVEL": "3"} | variables
-    return subprocess.Popen(
-        [sys.executable, *words], env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
+    return subprocess.Popen([sys.executable, *words], env=environment, stdout=log, stderr=subprocess.STDOUT, text=True)
 
 
 def find_port() -> int:
@@ -49,16 +47,7 @@ def scheduler(cache, monkeypatch):
     address = f"tcp://127.0.0.1:{find_port()}"
     log = (cache / "cluster.log").open("w")
     processes = [start("-m", "distributed.cli.dask_scheduler", "--host", address, "--no-dashboard", log=log)]
-    worker = (
-        "-m",
-        "distributed.cli.dask_worker",
-        address,
-        "--nthreads",
-        "1",
-        "--no-dashboard",
-        "--local-directory",
-        str(cache),
-    )
+    worker = f"-m distributed.cli.dask_worker {address} --nthreads 1 --no-dashboard --local-directory {cache}".split()
     processes += [start(*worker, log=log, FACEKIT_CACHE=str(cache / "elsewhere")) for _ in range(2)]
     monkeypatch.setenv(cluster.SCHEDULER, address)
     cluster.connect.cache_clear()
