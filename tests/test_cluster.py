@@ -243,7 +243,7 @@ def test_devices_that_are_not_there_are_refused(devices):
 
 
 def test_a_damaged_tf_config_is_named(monkeypatch):
-    for text in ("{", "{}", '{"cluster": 1, "task": 2}'):
+    for text in ("{", '{"cluster": 1, "task": 2}'):
         monkeypatch.setenv("TF_CONFIG", text)
         with pytest.raises(ParameterError, match="TF_CONFIG: "):
             training.set_up(seed=0, devices="all")

@@ -3,7 +3,6 @@
 Predictions of watched batches, such as the test set's, are stored without labels, for a look after the choice.
 """
 
-import gc
 import os
 import re
 from collections.abc import Iterable, Iterator
@@ -44,8 +43,8 @@ def set_up(*, seed: int, gpu_memory_mb: int = 0, mixed_precision: bool = False, 
     Raises:
         ParameterError: other devices than there are, or the GPU is in use.
     """
+    strategy = tf.distribute.get_strategy() if tf.distribute.has_strategy() else None  # which Keras clears away
     keras.backend.clear_session()
-    gc.collect()
     keras.utils.set_random_seed(seed)
     gpus = tf.config.list_physical_devices("GPU")
     if gpus and gpu_memory_mb and not tf.config.get_logical_device_configuration(gpus[0]):
@@ -55,14 +54,13 @@ def set_up(*, seed: int, gpu_memory_mb: int = 0, mixed_precision: bool = False, 
             raise ParameterError("gpu_memory_mb: the GPU is in use", hint="restart the notebook's kernel") from error
     low = "mixed_float16" if gpus else "mixed_bfloat16"
     keras.mixed_precision.set_global_policy(low if mixed_precision else "float32")
-    if devices:
-        tf.distribute.experimental_set_strategy(_choose_strategy(devices))
+    tf.distribute.experimental_set_strategy(_choose_strategy(devices) if devices else strategy)
 
 
 def _choose_strategy(devices: str) -> tf.distribute.Strategy | None:
     if devices != "one" and "TF_CONFIG" in os.environ:
         try:
-            return _Workers()
+            return _MultiWorkerMirroredStrategy()
         except (KeyError, TypeError, ValueError) as error:
             raise ParameterError(f"TF_CONFIG: {error}", expected="TensorFlow's JSON of all workers") from error
     known = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
@@ -72,7 +70,7 @@ def _choose_strategy(devices: str) -> tf.distribute.Strategy | None:
     return tf.distribute.MirroredStrategy([device.name for device in known[:count]]) if count > 1 else None
 
 
-class _Workers(tf.distribute.MultiWorkerMirroredStrategy):
+class _MultiWorkerMirroredStrategy(tf.distribute.MultiWorkerMirroredStrategy):
     """As TensorFlow's, but it also reduces what Keras asks it to (https://github.com/keras-team/keras/issues/20585)."""
 
     def reduce(self, reduce_op, value, axis=None):
