@@ -57,7 +57,7 @@ def connect():
     else:
         with warnings.catch_warnings(action="ignore"):  # another notebook's cluster has the dashboard's port: any other will do
             here = {"host": "127.0.0.1", "dashboard_address": "127.0.0.1:8787"}
-            client = Client(LocalCluster(int(os.environ[WORKERS]), threads_per_worker=1, **here))
+            client = Client(LocalCluster(n_workers=int(os.environ[WORKERS]), threads_per_worker=1, **here))
     versions = client.get_versions(packages=PACKAGES)
     for worker, found in versions["workers"].items():
         for package, version in versions["client"]["packages"].items():
