@@ -6,7 +6,7 @@ Files are compared by digest, images by perceptual hash: 64 bits of coarse struc
 import hashlib
 import json
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from itertools import combinations
 from pathlib import Path
 
 import imagehash
@@ -14,13 +14,12 @@ import numpy as np
 import pandas as pd
 from filelock import FileLock
 from PIL import Image
-from scipy.sparse import csr_array
+from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from facekit.data.images import DECODER_VERSION, LARGE, decode_image, read_bytes, read_states, resize_image
+from facekit.data.images import DECODER_VERSION, LARGE, decode_image, map_threads, read_bytes, read_states, resize_image
 from facekit.errors import DataError
 from facekit.paths import build_key, cache_folder, read_cached, write_text
-from facekit.progress import track
 
 NEAR = 2  # differing bits of 64 up to which two images count as the same scene
 NAMED = 20  # audit_splits names so many of each kind; the counts are of all
@@ -39,9 +38,8 @@ def hash_images(root: str | Path, paths: Sequence[str]) -> pd.DataFrame:
         known = read_cached(file, _read_hashes) or {}
         missing = [path for path, state in states.items() if path not in known or known[path][:2] != state]
         if missing:
-            with ThreadPoolExecutor(2) as pool:
-                rows = track(pool.map(lambda path: _hash(root / path), missing), "hashing images", len(missing))
-                known |= {path: states[path] + row for path, row in zip(missing, rows, strict=True)}
+            rows = map_threads(lambda path: _hash(root / path), missing, "hashing images")
+            known |= {path: states[path] + row for path, row in zip(missing, rows, strict=True)}
             write_text(file, json.dumps(known))
     digests, phashes = ([known[path][column] for path in paths] for column in (2, 3))
     return pd.DataFrame({"path": list(paths), "digest": np.array(digests, object), "phash": np.array(phashes, np.uint64)})
@@ -55,10 +53,18 @@ def find_groups(hashes: pd.DataFrame, distance: int = NEAR) -> np.ndarray:
     """
     # Distinct hashes are enough; a thousand black images are then one point.
     distinct, member = np.unique(hashes["phash"].to_numpy(np.uint64), return_inverse=True)
-    # One row of the distance matrix at a time: that of 26,542 images would take 5.6 GB.
-    near = [np.flatnonzero(np.bitwise_count(distinct ^ phash) <= distance) for phash in distinct]
-    second = np.concatenate([*near, np.empty(0, int)])
-    graph = csr_array((np.ones(len(second), bool), second, np.cumsum([0, *map(len, near)])), shape=(len(distinct),) * 2)
+    near = [np.empty((2, 0), int)]
+    # All pairs of 202,599 images would take minutes; where few bits differ, bytes are equal, and sorting by them is enough.
+    for equal in combinations(range(8), 8 - min(distance, 8)):
+        order = np.argsort(key := distinct & np.uint64(sum(255 << 8 * byte for byte in equal)))
+        pairs = np.stack([np.arange(len(order))] * 2)
+        while pairs.size:
+            pairs = pairs[:, pairs[1] < len(order) - 1] + [[0], [1]]
+            first, second = rows = order[pairs]
+            near.append(rows[:, np.bitwise_count(distinct[first] ^ distinct[second]) <= distance])
+            pairs = pairs[:, key[first] == key[second]]
+    first, second = np.concatenate(near, axis=1)
+    graph = coo_array((np.ones(len(first), bool), (first, second)), shape=(len(distinct),) * 2)
     return pd.factorize(connected_components(graph, directed=False)[1][member])[0].astype(np.int64)
 
 

@@ -6,9 +6,10 @@ import io
 import math
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -149,12 +150,11 @@ def read_images(root: str | os.PathLike, paths: Sequence[str], size: tuple[int, 
         if read_cached(file, open_cache) is None:
             unfinished = file.with_suffix(".unfinished")  # one name under the lock: what a killed run left is written over
             try:
-                with unfinished.open("wb") as stream, ThreadPoolExecutor(2) as pool:
+                with unfinished.open("wb") as stream:
                     if hasattr(os, "posix_fallocate"):  # a full disk is told before minutes are spent
                         os.posix_fallocate(stream.fileno(), 0, math.prod(shape))
                     np.lib.format.write_array_header_1_0(stream, {"descr": "|u1", "fortran_order": False, "shape": shape})
-                    decoded = pool.map(lambda path: read_image(root / path, shape[1:3]), paths)
-                    for image in track(decoded, "reading images", shape[0]):  # raises what a worker raised
+                    for image in map_threads(lambda path: read_image(root / path, shape[1:3]), paths, "reading images"):
                         stream.write(image)
                 unfinished.replace(file)
             except OSError as error:
@@ -163,6 +163,13 @@ def read_images(root: str | os.PathLike, paths: Sequence[str], size: tuple[int, 
             finally:
                 unfinished.unlink(missing_ok=True)
     return open_cache(file)
+
+
+def map_threads(function: Callable[[str], Any], paths: Sequence[str], name: str, workers: int = 2) -> Iterator:
+    """Yield what a function returns, or raises, for each path; a thousand wait for a thread at a time, as each takes 2 KB."""
+    parts = (list(paths[start : start + 1000]) for start in range(0, len(paths), 1000))
+    with ThreadPoolExecutor(workers) as pool:
+        yield from track((result for part in parts for result in pool.map(function, part)), name, len(paths))
 
 
 def read_states(root: Path, paths: Sequence[str]) -> list[tuple[str, int, int]]:

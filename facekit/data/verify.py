@@ -3,7 +3,6 @@
 import importlib
 import json
 import tempfile
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -15,7 +14,6 @@ from facekit.data.readers.image_files import take_apart
 from facekit.data.readers.text import find_form
 from facekit.errors import DataError, ImageError, ParameterError, show
 from facekit.paths import resolve, write_text
-from facekit.progress import track
 
 HOLE = 64  # zero bytes; the compressed pixels of 20,000 real JPEGs have at most 15 in a row
 
@@ -104,11 +102,10 @@ def _verify_dataset(manifest: DatasetManifest, root: Path, found: Report, worker
         for name, reason in strays.items():
             if (path := f"{folder}/" * bool(folder) + name) not in named:
                 found.add(path, reason)
-    with ThreadPoolExecutor(workers) as pool:
-        judged = pool.map(lambda path: _judge_image(root / path), sorted(named))
-        for path, (reason, broken) in zip(sorted(named), track(judged, "decoding images", len(named)), strict=True):
-            if reason:
-                found.add(path, reason, problem=broken)
+    judged = images.map_threads(lambda path: _judge_image(root / path), sorted(named), "decoding images", workers)
+    for path, (reason, broken) in zip(sorted(named), judged, strict=True):
+        if reason:
+            found.add(path, reason, problem=broken)
     found.counts["images"] = (len(named) - len(found.problems), manifest.images.count)
     if dataset.kind == "photographs":
         count, published = map(sum, zip(*found.counts.values(), strict=True))

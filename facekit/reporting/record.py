@@ -236,7 +236,7 @@ def describe_machine() -> dict[str, Any]:
         gpu_memory = round(tensorflow.config.experimental.get_memory_info("GPU:0")["peak"] / 2**20)
     if tensorflow and tensorflow.distribute.has_strategy():
         strategy = tensorflow.distribute.get_strategy()
-        device = f"{strategy.num_replicas_in_sync} x {device} ({type(strategy).__name__.lstrip("_")})"
+        device = f"{strategy.num_replicas_in_sync} x {device} ({type(strategy).__name__.lstrip('_')})"
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else psutil.cpu_count()
     machine = {"system": f"{platform.system()} {platform.machine()}", "cores": cores}
     machine["memory_mb"] = round(psutil.virtual_memory().total / 2**20)
