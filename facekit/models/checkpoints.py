@@ -17,6 +17,7 @@ from facekit.paths import build_key, read_cached, write_text
 
 # Goes up when facekit's own augmentation, losses or training compute something else, so that older fits are ignored.
 REVISION = 2
+KERNELS = ("TF_NUM_INTRAOP_THREADS", "TF_ENABLE_ONEDNN_OPTS")  # with others sums have another order, and trainings diverge
 
 
 def compute_key(model: keras.Model, fingerprints: dict[str, str], settings: list) -> str:
@@ -34,9 +35,7 @@ def compute_key(model: keras.Model, fingerprints: dict[str, str], settings: list
         variables=variables,
         fingerprints=fingerprints,
         settings=settings,
-        versions=[REVISION, keras.__version__, np.__version__],
-        # With another number of threads or other kernels TensorFlow sums in another order, and trainings diverge.
-        environment=[os.environ.get(name) for name in ("TF_NUM_INTRAOP_THREADS", "TF_ENABLE_ONEDNN_OPTS")],
+        versions=[REVISION, keras.__version__, np.__version__, *map(os.environ.get, KERNELS)],
     )
 
 

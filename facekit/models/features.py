@@ -40,8 +40,7 @@ def extract(base: keras.Model, images: np.ndarray) -> np.ndarray:
         else:
             for job in jobs.values():
                 _extract_part(*job)
-        with (whole := path.with_suffix(".part")).open("wb") as stream:
-            np.save(stream, np.concatenate([np.load(part, mmap_mode="r") for part in parts.values()]))
+        np.save(whole := path.with_suffix(".part.npy"), np.concatenate([np.load(part) for part in parts.values()]))
         whole.replace(path)
         for part in parts.values():
             part.unlink()
@@ -50,8 +49,8 @@ def extract(base: keras.Model, images: np.ndarray) -> np.ndarray:
 
 def _extract_part(model: keras.Model, images: np.ndarray, start: int, path: Path) -> None:
     rows = np.arange(start, min(start + PART, len(images)))
-    with (part := path.with_suffix(".part")).open("wb") as stream:
-        np.save(stream, predict(model, Batches(images, rows=rows, batch_size=64), name="extracting features"))
+    found = predict(model, Batches(images, rows=rows, batch_size=64), name="extracting features")
+    np.save(part := path.with_suffix(".part.npy"), found)
     part.replace(path)
 
 

@@ -32,7 +32,8 @@ def set_up(*, seed: int, gpu_memory_mb: int = 0, mixed_precision: bool = False, 
     """Seed Keras, limit a GPU's memory, set the precision and choose the devices, before the first network is built.
 
     On several devices each takes an equal part of every batch, and their gradients are averaged: batch size and learning rate
-    mean the same as on one. Where a last batch can't be divided evenly, its rows do not count quite alike.
+    mean the same as on one. Where a last batch can't be divided evenly, its rows do not count quite alike. ParameterError:
+    devices that are not there, or the GPU is in use.
 
     Args:
         seed: of weights and dropout.
@@ -40,9 +41,6 @@ def set_up(*, seed: int, gpu_memory_mb: int = 0, mixed_precision: bool = False, 
         mixed_precision: compute in 16 bits, store in 32: float16 on a GPU, bfloat16 on a CPU. Outputs need dtype="float32".
         devices: of one training: `one`, `all` of this machine (its GPUs, or TensorFlow's logical CPUs), or a number of them;
             with TF_CONFIG in the environment those of all its workers. Empty: leave them as they are.
-
-    Raises:
-        ParameterError: other devices than there are, or the GPU is in use.
     """
     strategy = tf.distribute.get_strategy() if tf.distribute.has_strategy() else None  # which Keras clears away
     keras.backend.clear_session()
@@ -53,8 +51,7 @@ def set_up(*, seed: int, gpu_memory_mb: int = 0, mixed_precision: bool = False, 
             tf.config.set_logical_device_configuration(gpus[0], [tf.config.LogicalDeviceConfiguration(gpu_memory_mb)])
         except RuntimeError as error:
             raise ParameterError("gpu_memory_mb: the GPU is in use", hint="restart the notebook's kernel") from error
-    low = "mixed_float16" if gpus else "mixed_bfloat16"
-    keras.mixed_precision.set_global_policy(low if mixed_precision else "float32")
+    keras.mixed_precision.set_global_policy(f"mixed_{'' if gpus else 'b'}float16" if mixed_precision else "float32")
     tf.distribute.experimental_set_strategy(_choose_strategy(devices) if devices else strategy)
 
 
@@ -75,12 +72,9 @@ class _MultiWorkerMirroredStrategy(tf.distribute.MultiWorkerMirroredStrategy):
     """As TensorFlow's, but it also reduces what Keras asks it to (https://github.com/keras-team/keras/issues/20585)."""
 
     def reduce(self, reduce_op, value, axis=None):
-        def choose(values):
-            return self.experimental_local_results(values)[0]
-
         if isinstance(value, tuple):  # a whole batch, of which Keras only wants the shapes
-            return tf.nest.map_structure(choose, value)
-        return super().reduce(reduce_op, value, axis if choose(value).shape.rank else None)
+            return tf.nest.map_structure(lambda each: self.experimental_local_results(each)[0], value)
+        return super().reduce(reduce_op, value, axis if self.experimental_local_results(value)[0].shape.rank else None)
 
 
 @keras.saving.register_keras_serializable("facekit")
@@ -140,6 +134,7 @@ def fit(model, train: Batches, validation: Batches, *, name: str, epochs: int, c
 
     A finished fit is read, not run again; one that was stopped resumes after its last whole epoch, with the same values as if
     it had never stopped. Its key is computed from the model's layers, compile settings, initial weights and batches.
+    ParameterError: no such column, or less than one epoch. TrainingError: the loss is not a number, or too little memory.
 
     Args:
         model: compiled, with its initial weights; afterwards it has those of the chosen epoch.
@@ -147,10 +142,6 @@ def fit(model, train: Batches, validation: Batches, *, name: str, epochs: int, c
         checkpoint: the epoch whose weights are kept: the `last`, which suits a learning rate that falls to 0, or the one with
             the best value of a column of the history, such as `val_loss`.
         watch: name -> batches whose predictions are stored after every epoch, for Fit.watched; of a model with one output.
-
-    Raises:
-        ParameterError: no such column, or less than one epoch.
-        TrainingError: the loss is not a number, or memory does not suffice.
     """
     if epochs < 1:
         raise ParameterError(f"epochs {epochs}", expected="at least 1")
