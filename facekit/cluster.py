@@ -70,8 +70,7 @@ def check_versions(versions: dict) -> None:
 def run_all(function: Callable[[str, bytes], None], units: dict[str, bytes], label: str) -> None:
     """Call a function of facekit with the name of each unit and what `pack` made of it, on the workers.
 
-    Raises:
-        FacekitError: names each unit that failed and its log, after all others; or the scheduler is lost.
+    FacekitError: names each unit that failed and its log, after all others; or the scheduler is lost.
     """
     from distributed import CancelledError, as_completed
 
@@ -141,7 +140,7 @@ class _Pickler(pickle.Pickler):
         if not isinstance(value, keras.Model):
             return NotImplemented
         variables = [(variable.numpy(), variable.trainable) for variable in value.variables]
-        return _build, (keras.saving.serialize_keras_object(value), variables)
+        return _build, (keras.saving.serialize_keras_object(value), variables, keras.saving.get_custom_objects())
 
 
 class _Unpickler(pickle.Unpickler):
@@ -152,10 +151,10 @@ class _Unpickler(pickle.Unpickler):
         return remember_digest(np.load(path, mmap_mode="r"), content)
 
 
-def _build(config: dict, variables: list):
+def _build(config: dict, variables: list, objects: dict):
     import keras
 
-    model = keras.saving.deserialize_keras_object(config)
+    model = keras.saving.deserialize_keras_object(config, objects)
     for variable, (content, trainable) in zip(model.variables, variables, strict=True):
         variable.assign(content)
         variable.trainable = trainable

@@ -16,7 +16,7 @@ from facekit import cli, cluster
 from facekit.data.augment import ImageDataGenerator
 from facekit.data.batches import Batches
 from facekit.errors import FacekitError, ParameterError
-from facekit.models import features, training
+from facekit.models import features, losses, training
 
 pytest.importorskip("distributed", reason="Dask is not installed: make cluster")
 IMAGES = np.random.default_rng(0).integers(0, 256, (2048, 8, 8, 3), dtype=np.uint8)
@@ -69,7 +69,7 @@ def make_jobs(rates=(0.01, 0.003, 0.001), epochs=3, images=IMAGES):
         x = keras.layers.Dropout(0.2)(keras.layers.BatchNormalization()(keras.layers.Dense(16, "relu")(x)))
         model = keras.Model(inputs, keras.layers.Dense(2, "softmax")(x))
         train = Batches(images, TARGETS, np.arange(1536), augment=ImageDataGenerator(horizontal_flip=True), seed=0)
-        model.compile(training.adamw(rate, epochs, train), "categorical_crossentropy", metrics=["accuracy"])
+        model.compile(training.adamw(rate, epochs, train), losses.LabelCrossentropy(), metrics=[losses.LabelAccuracy()])
         validation = Batches(images, TARGETS, np.arange(1536, 2048))
         yield {"model": model, "train": train, "validation": validation, "name": f"rate {rate}", "epochs": epochs}
 

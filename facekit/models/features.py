@@ -48,9 +48,8 @@ def extract(base: keras.Model, images: np.ndarray) -> np.ndarray:
 
 
 def _extract_part(model: keras.Model, images: np.ndarray, start: int, path: Path) -> None:
-    rows = np.arange(start, min(start + PART, len(images)))
-    found = predict(model, Batches(images, rows=rows, batch_size=64), name="extracting features")
-    np.save(part := path.with_suffix(".part.npy"), found)
+    batches = Batches(images, rows=np.arange(len(images))[start : start + PART], batch_size=64)
+    np.save(part := path.with_suffix(".part.npy"), predict(model, batches, name="extracting features"))
     part.replace(path)
 
 

@@ -5,6 +5,7 @@ import numpy as np
 from keras import ops
 
 
+@keras.saving.register_keras_serializable("facekit")
 class LabelCrossentropy(keras.losses.Loss):
     """Binary cross-entropy of one or several labels, the mean over the labels that are known.
 
@@ -33,6 +34,7 @@ class LabelCrossentropy(keras.losses.Loss):
         return {"weights": weights, "label_smoothing": self.label_smoothing, "name": self.name}
 
 
+@keras.saving.register_keras_serializable("facekit")
 class LabelAccuracy(keras.metrics.Mean):
     """Proportion of the known labels that are predicted correctly with threshold 0.5."""
 
