@@ -16,7 +16,7 @@ import numpy as np
 
 from facekit.errors import DataError, FacekitError, ParameterError
 from facekit.paths import cache_folder, write_text
-from facekit.progress import track
+from facekit.progress import CHANNEL, track
 
 WORKERS, SCHEDULER = "FACEKIT_WORKERS", "FACEKIT_SCHEDULER"  # set by `facekit run --workers` and `--scheduler`
 PACKAGES = ("distributed", "facekit", "keras", "numpy", "tensorflow")
@@ -78,12 +78,12 @@ def run_all(function: Callable[[str, bytes], None], units: dict[str, bytes], lab
     futures = {client.submit(_call, function, name, unit, place, pure=False): name for name, unit in units.items()}
     try:
         with track(None, label, len(units), unit="unit") as progress:
+            progress.set_postfix(running=min(len(futures), threads := sum(client.nthreads().values())), failed=0)
             for future in as_completed(futures):
                 if error := future.exception():
                     failed.append(f"{futures[future]}: {error}")
-                running = min(len(futures) - progress.n - 1, sum(client.nthreads().values()))
-                progress.set_postfix(running=running, failed=len(failed), refresh=False)
                 progress.update()
+                progress.set_postfix(running=min(len(futures) - progress.n, threads), failed=len(failed))
     except (CancelledError, OSError) as error:
         received = f"the scheduler {client.scheduler.address} is lost ({type(error).__name__})"
         raise FacekitError(received, hint="what is finished is kept: run the same again") from None
@@ -101,7 +101,7 @@ def _call(function: Callable[[str, bytes], None], name: str, unit: bytes, place:
     try:
         if not os.path.isdir(place):
             raise DataError(f"no folder {place}", expected="the cache of the process that sends work", hint="mount it there")
-        os.environ["FACEKIT_CACHE"] = place
+        os.environ |= {"FACEKIT_CACHE": place, CHANNEL: ""}  # the progress shown is that of all units
         function(name, unit)
     except Exception as error:
         reason = str(error) if isinstance(error, FacekitError) else f"{type(error).__name__}: {error}"

@@ -38,10 +38,10 @@ from facekit.reporting.parameters import NOTEBOOKS, merge, read_parameters, read
 
 LOG_SECONDS = 30  # between two lines of one section where nobody watches a terminal
 SUMMARY, SUMMARY_END = "<!-- summary -->", "<!-- summary: end -->"
-# Lines on stderr that say nothing about the experiment: TensorFlow's C++ log (processor, CUDA), the same before its log is set
-# up, and bars of tqdm; whatever else is there is kept and shown.
+# Lines on stderr that say nothing about the experiment: logs of Dask and TensorFlow (processor, CUDA), the same before its log
+# is set up, and bars of tqdm; whatever else is there is kept and shown.
 NOISE = re.compile(
-    r"20\d\d-[\d-]+ [\d:.]+: [IWEF] |[IWEF]\d{4} [\d:]+|WARNING: All log mess|To enable the foll|.*\d%\|.*\||\s*$"
+    r"20\d\d-[\d-]+ [\d:.,]+(?:: [IWEF]| - distributed)|[IWEF]\d{4} [\d:]+|WARNING: All log|To enable the|.*\d%\|.*\||\s*$"
 )
 
 
