@@ -33,11 +33,13 @@ def list_units(task: str, p: dict) -> tuple[list[Unit], float]:
     units = [Unit(p["backbone"], pixels, 0, min(PART, count - start), 64) for start in range(0, count, PART)]
     if task == "gender-size":
         return [*units, *[fit(rows=p["short_images"])] * 3, fit(p["other_backbone"], p["short_images"])], count
-    units += [fit()] * {"selfie-task1": 2, "selfie-auxiliary": 0}.get(task, p.get("networks"))
+    units += [fit()] * {"selfie-task1": 2, "selfie-auxiliary": 0}.get(task, p.get("networks", 1))
     if task == "smile":  # two stages more, the second on smiles alone, and short runs
         smiles = 1 - first.columns["label"].counts["NOT smile"] / first.rows
         units += [fit()] * (1 + bool(p["compare_weights"])) + [fit(rows=train * smiles, epochs=p["epochs_stage2"])]
         units += [fit(epochs=p["claim_epochs"], pixels=p["claim_size"] ** 2)] * 3
+    elif task == "selfie-task2":
+        units.append(fit(p["other_backbone"], epochs=max(1, epochs // 3), pixels=p["other_size"] ** 2))
     elif task == "gender":
         units += [fit(rows=p["mismatch_images"], epochs=p["mismatch_epochs"])] * 2
     elif task == "age":
@@ -89,7 +91,7 @@ small CNNs, regressions, intervals, figures, oversampled copies.""")
         p |= {name: known[name].check(value, task) for name, value in full.items()}
         if "backbone" in p or "compared_networks" in p:
             units, decoded = list_units(task, p)
-            spread = options.all or "fit_all" in (parameters.notebooks_folder() / f"{task}.ipynb").read_text(encoding="utf-8")
+            spread = options.all or "fit_all" in (parameters.NOTEBOOKS / f"{task}.ipynb").read_text(encoding="utf-8")
             columns = compute_columns(units, decoded * decode, augment, costs, options, spread)
             totals += Counter({number: parts.total() for number, parts in enumerate(columns)})
             shown = "".join(f"{parts.total() / 3600:>9.2f} {max(parts, key=parts.get):<12}" for parts in columns)

@@ -9,6 +9,5 @@ __version__ = "0.1.0"
 # then train more slowly (benchmarks/onednn.py measures it) and sums in another order than most.
 if "tensorflow" not in sys.modules:
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
-# nbformat checks notebooks with jsonschema, which spends seconds on a grammar of web addresses that no notebook needs; None
-# stands for a package that is not installed.
+# As if it were not installed: nbformat would spend seconds on its grammar of web addresses, which no notebook needs.
 sys.modules.setdefault("rfc3987_syntax", None)

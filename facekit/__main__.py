@@ -1,4 +1,4 @@
-"""`python -m facekit` is the command `facekit`."""
+"""`python -m facekit`, the same as the command `facekit`."""
 
 from facekit.cli import main
 

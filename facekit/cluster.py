@@ -2,7 +2,6 @@
 
 import functools
 import io
-import mmap
 import os
 import pickle
 import re
@@ -10,7 +9,6 @@ import traceback
 import warnings
 from collections.abc import Callable
 from importlib.util import find_spec
-from typing import Any
 
 import numpy as np
 
@@ -20,8 +18,6 @@ from facekit.progress import CHANNEL, track
 
 WORKERS, SCHEDULER = "FACEKIT_WORKERS", "FACEKIT_SCHEDULER"  # set by `facekit run --workers` and `--scheduler`
 PACKAGES = ("distributed", "facekit", "keras", "numpy", "tensorflow")
-TIMEOUT = 10  # seconds in which a scheduler must answer
-LARGE = 10_000  # bytes of an array that is sent as a file's path
 
 
 def is_used() -> bool:
@@ -47,24 +43,19 @@ def connect():
         raise ParameterError(f"Dask is not installed ({error})", hint="make cluster installs it") from None
     if address := os.environ.get(SCHEDULER):
         try:
-            client = Client(address, timeout=TIMEOUT)
+            client = Client(address)
         except (OSError, ValueError) as error:
             raise ParameterError(f"scheduler {address}: {error}", expected="tcp://HOST:PORT of a Dask scheduler") from None
     else:
         with warnings.catch_warnings(action="ignore"):  # another notebook's cluster has the dashboard's port: any other will do
-            here = {"host": "127.0.0.1", "dashboard_address": "127.0.0.1:8787"}
+            here = {"host": "127.0.0.1", "dashboard_address": "127.0.0.1:8787", "memory_limit": 0}
             client = Client(LocalCluster(n_workers=int(os.environ[WORKERS]), threads_per_worker=1, **here))
-    check_versions(client.get_versions(packages=PACKAGES))
-    return client
-
-
-def check_versions(versions: dict) -> None:
-    """Refuse workers that have other versions than this process, by what Dask's Client.get_versions returns; ParameterError."""
-    here = versions["client"]["packages"]
-    for worker, found in versions["workers"].items():
-        for name in [name for name in PACKAGES if found["packages"].get(name) != here[name]]:
+    _, workers, here = client.get_versions(packages=PACKAGES).values()
+    for worker, found in workers.items():
+        for name in [name for name in PACKAGES if found["packages"].get(name) != here["packages"][name]]:
             received, hint = f"worker {worker}: {name} {found['packages'].get(name)}", "install constraints.txt there"
-            raise ParameterError(received, expected=f"{here[name]}, as here", hint=hint)
+            raise ParameterError(received, expected=f"{here['packages'][name]}, as here", hint=hint)
+    return client
 
 
 def run_all(function: Callable[[str, bytes], None], units: dict[str, bytes], label: str) -> None:
@@ -84,9 +75,9 @@ def run_all(function: Callable[[str, bytes], None], units: dict[str, bytes], lab
                     failed.append(f"{futures[future]}: {error}")
                 progress.update()
                 progress.set_postfix(running=min(len(futures) - progress.n, threads), failed=len(failed))
-    except (CancelledError, OSError) as error:
-        received = f"the scheduler {client.scheduler.address} is lost ({type(error).__name__})"
-        raise FacekitError(received, hint="what is finished is kept: run the same again") from None
+    except (CancelledError, OSError):
+        connect.cache_clear()
+        raise FacekitError(f"lost the scheduler {client.scheduler.address}", hint="finished units are kept: rerun") from None
     except BaseException:
         client.cancel(list(futures))
         raise
@@ -109,13 +100,13 @@ def _call(function: Callable[[str, bytes], None], name: str, unit: bytes, place:
         raise FacekitError(f"worker {get_worker().address}: {reason}", hint=f"log: {log}") from None
 
 
-def pack(value: Any) -> bytes:
+def pack(value) -> bytes:
     """Return what a worker needs to have the same value; models are told by layers and weights, large arrays by their file."""
     _Pickler(stream := io.BytesIO()).dump(value)
     return stream.getvalue()
 
 
-def unpack(packed: bytes) -> Any:
+def unpack(packed: bytes):
     """Return what `pack` packed."""
     return _Unpickler(io.BytesIO(packed)).load()
 
@@ -124,9 +115,9 @@ class _Pickler(pickle.Pickler):
     def persistent_id(self, value):
         from facekit.data.batches import digest
 
-        if not isinstance(value, np.ndarray) or value.nbytes < LARGE:
+        if not isinstance(value, np.ndarray) or value.nbytes < 10_000:  # which are sent as they are
             return None
-        if isinstance(value, np.memmap) and isinstance(value.base, mmap.mmap):  # whole, not a part of it
+        if isinstance(value, np.memmap) and value.offset + value.nbytes == os.path.getsize(value.filename):  # no part of it
             return str(value.filename), digest(value)
         path = cache_folder("arrays") / f"{digest(value)}.npy"
         if not path.exists():
@@ -135,12 +126,13 @@ class _Pickler(pickle.Pickler):
         return str(path), digest(value)
 
     def reducer_override(self, value):
-        import keras
+        from keras import Model, config, saving
 
-        if not isinstance(value, keras.Model):
+        if not isinstance(value, Model):
             return NotImplemented
         variables = [(variable.numpy(), variable.trainable) for variable in value.variables]
-        return _build, (keras.saving.serialize_keras_object(value), variables, keras.saving.get_custom_objects())
+        objects, policy = saving.get_custom_objects(), config.dtype_policy().name
+        return _build, (saving.serialize_keras_object(value), variables, objects, policy)
 
 
 class _Unpickler(pickle.Unpickler):
@@ -151,9 +143,10 @@ class _Unpickler(pickle.Unpickler):
         return remember_digest(np.load(path, mmap_mode="r"), content)
 
 
-def _build(config: dict, variables: list, objects: dict):
+def _build(config: dict, variables: list, objects: dict, policy: str):
     import keras
 
+    keras.config.set_dtype_policy(policy)  # by which `compile` decides whether losses are scaled
     model = keras.saving.deserialize_keras_object(config, objects)
     for variable, (content, trainable) in zip(model.variables, variables, strict=True):
         variable.assign(content)

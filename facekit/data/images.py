@@ -9,7 +9,6 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -165,7 +164,7 @@ def read_images(root: str | os.PathLike, paths: Sequence[str], size: tuple[int, 
     return open_cache(file)
 
 
-def map_threads(function: Callable[[str], Any], paths: Sequence[str], name: str, workers: int = 2) -> Iterator:
+def map_threads(function: Callable, paths: Sequence[str], name: str, workers: int = 2) -> Iterator:
     """Yield what a function returns, or raises, for each path; a thousand wait for a thread at a time, as each takes 2 KB."""
     parts = (list(paths[start : start + 1000]) for start in range(0, len(paths), 1000))
     with ThreadPoolExecutor(workers) as pool:
@@ -175,7 +174,7 @@ def map_threads(function: Callable[[str], Any], paths: Sequence[str], name: str,
 def read_states(root: Path, paths: Sequence[str]) -> list[tuple[str, int, int]]:
     """Return path, size in bytes and time of change of each file: where these are equal, so is the image."""
     try:
-        return [(str(path), (state := os.stat(root / path)).st_size, state.st_mtime_ns) for path in paths]
+        return [(str(path), (state := os.stat(Path(root, path))).st_size, state.st_mtime_ns) for path in paths]
     except OSError as error:
         raise ImageError(f"{error.filename}: {error.strerror}", expected="an image") from error
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import keras
 import numpy as np
+from filelock import FileLock
 from numpy.lib.format import open_memmap
 from sklearn.cluster import KMeans
 from sklearn.decomposition import PCA
@@ -30,20 +31,21 @@ def extract(base: keras.Model, images: np.ndarray) -> np.ndarray:
     weights = hashlib.sha256("".join(digest(np.atleast_1d(weight.numpy())) for weight in base.weights).encode()).hexdigest()
     layers = [item["config"] for item in json.loads(base.to_json())["config"]["layers"]]
     path = cache_folder("features") / f"{build_key(layers=layers, weights=weights, images=digest(images))}.npy"
-    if read_cached(path, lambda path: open_memmap(path, mode="r")) is None:
-        model = keras.Model(base.input, keras.layers.GlobalAveragePooling2D(dtype="float32")(base.output))
-        parts = {start: path.with_name(f"{path.stem}-{start}.npy") for start in range(0, len(images), PART)}
-        jobs = {part.name: (model, images, start, part) for start, part in parts.items() if not part.exists()}
-        if cluster.is_used():
-            packed = {name: cluster.pack(job) for name, job in jobs.items()}
-            cluster.run_all(lambda _, job: _extract_part(*cluster.unpack(job)), packed, "features")
-        else:
-            for job in jobs.values():
-                _extract_part(*job)
-        np.save(whole := path.with_suffix(".part.npy"), np.concatenate([np.load(part) for part in parts.values()]))
-        whole.replace(path)
-        for part in parts.values():
-            part.unlink()
+    with FileLock(cache_folder("locks") / f"features-{path.stem}.lock"):
+        if read_cached(path, lambda path: open_memmap(path, mode="r")) is None:
+            model = keras.Model(base.input, keras.layers.GlobalAveragePooling2D(dtype="float32")(base.output))
+            parts = {start: path.with_name(f"{path.stem}-{start}.npy") for start in range(0, len(images), PART)}
+            jobs = {part.name: (model, images, start, part) for start, part in parts.items() if not part.exists()}
+            if cluster.is_used():
+                packed = {name: cluster.pack(job) for name, job in jobs.items()}
+                cluster.run_all(_extract_packed, packed, "features")
+            else:
+                for job in jobs.values():
+                    _extract_part(*job)
+            np.save(whole := path.with_suffix(".part.npy"), np.concatenate([np.load(part) for part in parts.values()]))
+            whole.replace(path)
+            for part in parts.values():
+                part.unlink()
     return open_memmap(path, mode="r")
 
 
@@ -51,6 +53,10 @@ def _extract_part(model: keras.Model, images: np.ndarray, start: int, path: Path
     batches = Batches(images, rows=np.arange(len(images))[start : start + PART], batch_size=64)
     np.save(part := path.with_suffix(".part.npy"), predict(model, batches, name="extracting features"))
     part.replace(path)
+
+
+def _extract_packed(name: str, packed: bytes) -> None:
+    _extract_part(*cluster.unpack(packed))
 
 
 def cluster_appearance(features: np.ndarray, clusters: int, *, seed: int) -> np.ndarray:

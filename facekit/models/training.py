@@ -157,20 +157,23 @@ def fit(model, train: Batches, validation: Batches, *, name: str, epochs: int, c
 
 def _name_folder(model, train, validation, name, epochs, checkpoint="last", watch=()) -> Path:
     batches = {"train": train, "validation": validation, **dict(watch)}
-    key = compute_key(model, {name: each.fingerprint() for name, each in batches.items()}, [epochs, checkpoint])
+    settings, devices = [epochs, checkpoint], model.distribute_strategy.num_replicas_in_sync
+    key = compute_key(model, {name: each.fingerprint() for name, each in batches.items()}, settings + [devices][devices < 2 :])
     return cache_folder("fits", f"{re.sub('[^A-Za-z0-9]+', '-', name)}-{key}")
 
 
 def fit_all(jobs: Iterable[dict]) -> Iterator[Fit]:
     """Yield the fit of each job, a dict of the arguments of `fit`, in their order: trained here, or on a Dask cluster.
 
-    TrainingError: names each job that failed, after all others. Of a generator of jobs only one model is held at a time.
+    FacekitError: names each job that failed, after all others. Of a generator of jobs only one model is held at a time.
     """
     failed = []
     if cluster.is_used():
         packed = [(_name_folder(**job), cluster.pack(job)) for job in jobs]
         units = {folder.name: job for folder, job in packed if not (folder / "history.json").exists()}
         cluster.run_all(_fit_packed, units, "fits")
+        for folder in [folder for folder, _ in packed if not (folder / "history.json").exists()]:
+            raise TrainingError(f"{folder} is empty, though a worker filled it", hint="let all workers share this folder")
         jobs = (cluster.unpack(job) for _, job in packed)
     for job in jobs:
         try:
@@ -188,7 +191,7 @@ def _fit_packed(name: str, packed: bytes) -> None:
     keras.backend.clear_session()
     job = cluster.unpack(packed)
     if _name_folder(**job).name != name:  # its fit would never be found
-        raise TrainingError("other settings of TensorFlow", expected="TF_NUM_INTRAOP_THREADS as where the run was started")
+        raise TrainingError("another key", expected="code, TF_NUM_INTRAOP_THREADS, TF_ENABLE_ONEDNN_OPTS as where it was sent")
     fit(**job)
 
 
