@@ -160,7 +160,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=96, help="side of the images whose cost is measured, from 75")
     parser.add_argument("--batch", type=int, default=16, help="images of a step whose cost is measured")
     parser.add_argument("--steps", type=int, default=3, help="steps, of which the fastest counts")
-    parser.add_argument("--epochs", type=int, default=3, help="epochs of a unit of `speedup`")
+    parser.add_argument("--epochs", type=int, default=1, help="epochs of a unit of `speedup`")
     parser.add_argument("--gpu", type=float, default=40, help="assumed: cores of this machine that a small GPU replaces")
     parser.add_argument("--bandwidth", type=float, default=10, help="assumed: GB/s that a GPU exchanges with others")
     parser.add_argument("--all", action="store_true", help="as if every notebook called fit_all")

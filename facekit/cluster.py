@@ -65,23 +65,25 @@ def run_all(function: Callable[[str, bytes], None], units: dict[str, bytes], lab
     """
     from distributed import CancelledError, as_completed
 
-    client, failed, place = connect(), [], str(cache_folder())
+    client, errors, place = connect(), {}, str(cache_folder())
     futures = {client.submit(_call, function, name, unit, place, pure=False): name for name, unit in units.items()}
     try:
         with track(None, label, len(units), unit="unit") as progress:
             progress.set_postfix(running=min(len(futures), threads := sum(client.nthreads().values())), failed=0)
             for future in as_completed(futures):
-                if error := future.exception():
-                    failed.append(f"{futures[future]}: {error}")
+                errors[futures[future]] = future.exception()
                 progress.update()
-                progress.set_postfix(running=min(len(futures) - progress.n, threads), failed=len(failed))
+                running, failed = min(len(futures) - len(errors), threads), sum(map(bool, errors.values()))
+                progress.set_postfix(running=running, failed=failed)
+        if len(errors) < len(futures):  # as_completed leaves out what is cancelled
+            raise CancelledError
     except (CancelledError, OSError):
         connect.cache_clear()
         raise FacekitError(f"lost the scheduler {client.scheduler.address}", hint="finished units are kept: rerun") from None
     except BaseException:
         client.cancel(list(futures))
         raise
-    if failed:
+    if failed := [f"{name}: {error}" for name, error in errors.items() if error]:
         raise FacekitError("; ".join(failed))
 
 

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-from pathlib import Path
 
 import keras
 import numpy as np
@@ -38,10 +37,10 @@ def extract(base: keras.Model, images: np.ndarray) -> np.ndarray:
             jobs = {part.name: (model, images, start, part) for start, part in parts.items() if not part.exists()}
             if cluster.is_used():
                 packed = {name: cluster.pack(job) for name, job in jobs.items()}
-                cluster.run_all(_extract_packed, packed, "features")
+                cluster.run_all(_extract_part, packed, "features")
             else:
-                for job in jobs.values():
-                    _extract_part(*job)
+                for name, job in jobs.items():
+                    _extract_part(name, job)
             np.save(whole := path.with_suffix(".part.npy"), np.concatenate([np.load(part) for part in parts.values()]))
             whole.replace(path)
             for part in parts.values():
@@ -49,14 +48,11 @@ def extract(base: keras.Model, images: np.ndarray) -> np.ndarray:
     return open_memmap(path, mode="r")
 
 
-def _extract_part(model: keras.Model, images: np.ndarray, start: int, path: Path) -> None:
+def _extract_part(name: str, job: tuple | bytes) -> None:
+    model, images, start, path = cluster.unpack(job) if isinstance(job, bytes) else job
     batches = Batches(images, rows=np.arange(len(images))[start : start + PART], batch_size=64)
     np.save(part := path.with_suffix(".part.npy"), predict(model, batches, name="extracting features"))
     part.replace(path)
-
-
-def _extract_packed(name: str, packed: bytes) -> None:
-    _extract_part(*cluster.unpack(packed))
 
 
 def cluster_appearance(features: np.ndarray, clusters: int, *, seed: int) -> np.ndarray:
