@@ -71,11 +71,12 @@ def run_all(function: Callable[[str, bytes], None], units: dict[str, bytes], lab
         with track(None, label, len(units), unit="unit") as progress:
             progress.set_postfix(running=min(len(futures), threads := sum(client.nthreads().values())), failed=0)
             for future in as_completed(futures):
-                errors[futures[future]] = future.exception()
+                if future.status in ("finished", "error"):  # not cancelled or lost
+                    errors[futures[future]] = future.exception()
                 progress.update()
                 running, failed = min(len(futures) - len(errors), threads), sum(map(bool, errors.values()))
                 progress.set_postfix(running=running, failed=failed)
-        if len(errors) < len(futures):  # as_completed leaves out what is cancelled
+        if len(errors) < len(futures):
             raise CancelledError
     except (CancelledError, OSError):
         connect.cache_clear()

@@ -168,6 +168,8 @@ def test_features_in_parts_are_those_of_one(cache, monkeypatch):
 )
 def test_a_cluster_that_is_not_there_is_one_line_before_anything_starts(options, told, capsys, monkeypatch):
     monkeypatch.setattr("facekit.reporting.runner.run", lambda *_, **__: pytest.fail("started"))
+    monkeypatch.setenv(cluster.WORKERS, "")  # both are as before when the test ends
+    monkeypatch.setenv(cluster.SCHEDULER, "")
     with dask.config.set({"distributed.comm.timeouts.connect": "1s"}):
         assert cli.main(["run", "selfie-ranking", *options]) == 1
     error = capsys.readouterr().err
@@ -176,6 +178,7 @@ def test_a_cluster_that_is_not_there_is_one_line_before_anything_starts(options,
 
 def test_without_dask_it_is_said_how_to_install_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "distributed", None)
+    monkeypatch.setenv(cluster.WORKERS, "")
     with pytest.raises(ParameterError, match="Dask is not installed .*make cluster"):
         cluster.choose("2", None)
 
