@@ -176,6 +176,15 @@ def test_a_cluster_that_is_not_there_is_one_line_before_anything_starts(options,
     assert told in error and error.count("\n") == 1
 
 
+def test_as_many_workers_start_as_are_asked_for(cache, monkeypatch):
+    monkeypatch.setenv(cluster.WORKERS, "3")
+    client = cluster.connect.__wrapped__()
+    try:
+        assert sorted(client.nthreads().values()) == [1, 1, 1]
+    finally:
+        client.shutdown()
+
+
 def test_without_dask_it_is_said_how_to_install_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "distributed", None)
     monkeypatch.setenv(cluster.WORKERS, "")

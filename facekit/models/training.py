@@ -187,7 +187,7 @@ def fit_all(jobs: Iterable[dict]) -> Iterator[Fit]:
 
 def _fit_packed(name: str, packed: bytes) -> None:
     if not gc.get_freeze_count():
-        gc.freeze()  # or every unit would take 0.3 s to look for garbage in what TensorFlow's import left
+        gc.freeze()  # or every unit would look for garbage in all that TensorFlow's import left
     keras.backend.clear_session()
     job = cluster.unpack(packed)
     if _name_folder(**job).name != name:  # its fit would never be found
