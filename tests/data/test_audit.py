@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from scipy.sparse.csgraph import connected_components
 
 from facekit.data import audit
 from facekit.data.audit import audit_splits, find_groups, find_nearest, hash_images
@@ -138,6 +139,19 @@ def test_groups_are_chains_of_neighbours():
     assert find_groups(hashes, 0).tolist() == [0, 1, 2, 3, 4, 5, 1]
     assert find_groups(hashes, 64).tolist() == [0] * 7
     assert find_groups(hashes.iloc[:0]).tolist() == []
+
+
+@pytest.mark.parametrize("distance", [0, 1, 2, 5, 6, 7, 9])
+def test_groups_are_those_of_all_pairs_wherever_the_differing_bits_are(distance):
+    generator = np.random.default_rng(distance)
+    phash = [int(each) for each in generator.integers(0, 2**64, 40, dtype=np.uint64)]
+    for _ in range(160):  # neighbours of what is there, some of them in chains
+        bits = generator.choice(64, generator.integers(0, 10), replace=False)
+        phash.append(phash[generator.integers(len(phash))] ^ sum(1 << int(bit) for bit in bits))
+    near = np.array([[(one ^ other).bit_count() <= distance for one in phash] for other in phash])
+    count, expected = connected_components(near)
+    assert 40 <= count < 200
+    assert find_groups(make_hashes(phash), distance).tolist() == pd.factorize(expected)[0].tolist()
 
 
 def test_rows_of_the_matrix_give_what_all_pairs_give():
