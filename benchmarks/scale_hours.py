@@ -28,8 +28,10 @@ def list_units(task: str, p: dict) -> tuple[list[Unit], float]:
         return Unit(network, pixels, rows * epochs, validation * epochs + test, batch)
 
     if task == "celeba-networks":
-        grid = p["grid_networks"] * len(p["grid_rates"]) * len(p["grid_dropouts"])
-        return [fit(network, p["train_images"]) for network in p["compared_networks"] + grid], count - train + p["train_images"]
+        rows = p["train_images"] or train
+        grid = (p["grid_networks"] * len(p["grid_rates"]) * len(p["grid_dropouts"]))[: p["tuned_cells"]]
+        extracted = [Unit(network, pixels, 0, count - train + rows, 64) for network in p["grid_networks"]]
+        return [*extracted, *(fit(network, rows) for network in p["compared_networks"] + grid)], count - train + rows
     units = [Unit(p["backbone"], pixels, 0, min(PART, count - start), 64) for start in range(0, count, PART)]
     if task == "gender-size":
         return [*units, *[fit(rows=p["short_images"])] * 3, fit(p["other_backbone"], p["short_images"])], count
@@ -41,7 +43,7 @@ def list_units(task: str, p: dict) -> tuple[list[Unit], float]:
     elif task == "selfie-task2":
         units.append(fit(p["other_backbone"], epochs=max(1, epochs // 3), pixels=p["other_size"] ** 2))
     elif task == "gender":
-        units += [fit(rows=p["mismatch_images"], epochs=p["mismatch_epochs"])] * 2
+        units += [fit()] * bool(p["compare_weights"]) + [fit(rows=p["short_images"])] * 2
     elif task == "age":
         units += [fit(epochs=p["short_epochs"])] * 2
     return units, count

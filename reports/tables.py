@@ -5,11 +5,13 @@ from os.path import commonprefix
 from pathlib import Path
 from typing import Any
 
+import nbformat
+
 from facekit.errors import DataError, FacekitError
 from facekit.paths import project_root, write_text
 from facekit.reporting import claims
 from facekit.reporting.parameters import PROFILES
-from facekit.reporting.site import render
+from facekit.reporting.site import find_highlights, render
 
 BEGIN, END = "<!-- published: begin, written by make table -->", "<!-- published: end -->"
 
@@ -24,7 +26,7 @@ def write_tables(root: Path | None = None, *, check: bool = False) -> list[Path]
     paths = [path for name in PROFILES for path in (root / "reports" / name).glob("[!.]*/metrics.json")]
     records = sorted(map(claims.read_record, paths), key=lambda record: list(claims.KINDS).index(record.kind), reverse=True)
     last = {record.task: record for record in records}
-    parts = [_describe_run(last[task]) for task in claims.read_register() if task in last]
+    parts = [_describe_run(root, last[task]) for task in claims.read_register() if task in last]
     readme = root / "README.md"
     before, _, tail = readme.read_text(encoding="utf-8").partition(BEGIN) if readme.is_file() else ("", "", "")
     _, end, after = tail.partition(END)
@@ -38,7 +40,7 @@ def write_tables(root: Path | None = None, *, check: bool = False) -> list[Path]
     return stale
 
 
-def _describe_run(record: claims.Record) -> dict[str, Any]:
+def _describe_run(root: Path, record: claims.Record) -> dict[str, Any]:
     """Return what the two tables say of an experiment; each reason of a verdict is a note, numbered where it is met first."""
     # The remark is what the reasons of all verdicts end in.
     judged = [row for row in record.published if row.why and row.reproduced and row.verdict != "not comparable"]
@@ -54,7 +56,10 @@ def _describe_run(record: claims.Record) -> dict[str, Any]:
     headline, published, unit = claims.find_headline(record, verdicts)
     part = {"record": record, "headline": headline, "published": published, "unit": unit, "judged": len(verdicts)}
     part |= {"question": claims.read_experiment(record.task).question, "rows": rows, "notes": notes, "rest": rest}
-    return part | {"place": f"{record.profile}/{record.task}/{record.task}.ipynb"}
+    place = f"{record.profile}/{record.task}/{record.task}.ipynb"
+    notebook = root / "reports" / place
+    answer = find_highlights(nbformat.read(notebook, as_version=4))["answer"] if notebook.is_file() else ""
+    return part | {"place": place, "answer": " ".join(answer.split())}
 
 
 if __name__ == "__main__":

@@ -142,7 +142,7 @@ def assert_keras_alone_predicts_what_was_recorded(folder, root, monkeypatch):
 def test_smile_on_real_photos_shows_no_face_and_no_label(shared, tmp_path, run_here):
     data = take_rows(shared / "data" / "facehack", tmp_path / "data", train=150, test=50)
     settings = SMALL | {"data": data, "networks": 1, "epochs_stage2": 1, "claim_epochs": 1, "input_size": 48, "claim_size": 32}
-    settings |= {"compare_weights": "", "clusters": 5, "own_photos": str(shared / "data" / "selfies")}
+    settings |= {"compare_weights": "", "resnet50_weights": "", "clusters": 5, "own_photos": str(shared / "data" / "selfies")}
     folder = run_here("smile", "laptop", settings)
     record = read_metrics(folder)
     assert record["data"]["kind"] == "photographs"
@@ -171,8 +171,8 @@ def test_age_on_real_photos_shows_no_face_and_writes_the_contest_file(shared, tm
 
 
 def test_gender_on_real_tables_repeats_the_report_and_shows_no_face(shared, run_here):
-    settings = SMALL | {"data": str(shared / "data" / "celeba"), "side_weights": "none", "networks": 1, "rows": 300}
-    settings |= {"mismatch_epochs": 1, "mismatch_images": 64, "input_height": 48, "input_width": 40}
+    settings = SMALL | {"data": str(shared / "data" / "celeba"), "compare_weights": "", "rows": 300}
+    settings |= {"short_images": 64, "input_height": 48, "input_width": 40}
     settings |= {"own_photos": str(shared / "data" / "selfies")}
     folder = run_here("gender", "laptop", settings)
     record = read_metrics(folder)

@@ -13,7 +13,7 @@ import pandas as pd
 from facekit.errors import ParameterError
 from facekit.evaluation.bootstrap import Statistic, compute_intervals, join, resample, weigh
 
-LOWER_IS_BETTER = "log_loss ece mse mae loss off_by_one off_by_two_or_more mean_absolute_rank_error confused_as".split()
+LOWER_IS_BETTER = "gap log_loss ece mse mae loss off_by_one off_by_two_or_more mean_absolute_rank_error confused_as".split()
 
 
 @dataclass(frozen=True)

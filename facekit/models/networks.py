@@ -47,16 +47,17 @@ def check_network(name: str, sides: Sequence[int], alpha: float = 1.0, frozen: i
 
 def _list_networks(values: dict[str, Any]) -> Iterator[tuple[str, str, str, int]]:
     """Yield each network, the parameter of its weights, these weights, and how many of its layers are frozen."""
-    frozen = values.get("frozen_layers", -1)
+    frozen, named = values.get("frozen_layers", -1), {f"{network.lower()}_weights": network for network in NETWORKS}
     for name in [name for name in values if name.endswith("weights")]:
         if name == "other_weights" and "other_backbone" in values:
             yield values["other_backbone"], name, values[name], 0
-        elif values[name] or name != "compare_weights":  # which alone may be empty
+        elif name in named:
+            yield from [(named[name], name, values[name], 0)] * bool(values[name] and "compared_networks" not in values)
+        elif values[name] or name != "compare_weights":  # which may be empty, like those of a named network
             yield values.get("backbone", "one of your own"), name, values[name], frozen
-    for name in ("compared_networks", "grid_networks"):
-        for network in values.get(name, ()):
-            start = "none" if values["weights"] == "sample" and network != "MobileNet" else values["weights"]
-            yield network, "weights", start, 0 if start == "none" else frozen
+    for network in [*values.get("compared_networks", ()), *values.get("grid_networks", ())]:
+        name = name if values.get(name := f"{network.lower()}_weights") else "weights"
+        yield network, name, values[name], 0 if values[name] == "none" else frozen
 
 
 def _check_weights(name: str, source: str, network: str, alpha: float) -> None:

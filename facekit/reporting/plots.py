@@ -16,7 +16,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from facekit.errors import ParameterError
 from facekit.evaluation.metric import Comparison
 
 FACES = "shows-faces"  # the figure's gid
@@ -86,17 +85,22 @@ def plot_gradcam(images: Sequence, maps: Sequence, captions: Sequence[str], titl
     return figure
 
 
-def plot_mean_images(images: np.ndarray, labels: Sequence[str], title: str = "The mean image of each class") -> Figure:
-    """Draw the mean of the images, uint8 (n, h, w, 3), of each class; ParameterError for one of fewer than FEWEST images."""
-    counts = pd.Series(labels).value_counts(sort=False)
-    if counts.empty or counts.min() < FEWEST:
-        small = "no images" if counts.empty else f"{counts.min()} of class {counts.idxmin()!r}"
-        raise ParameterError(f"mean images: {small}", expected=f"{FEWEST} or more of each class, so that nobody is recognised")
-    sums = {name: np.zeros(images.shape[1:]) for name in counts.index}
-    for image, name in zip(images, labels, strict=True):  # one by one, as a copy of a whole class would fill the memory
-        sums[name] += image
-    captions = [f"{name}\n{count:,} images" for name, count in counts.items()]
-    return _draw_grid([sums[name] / counts[name] for name in sums], captions, title, 6, 1.9)
+def plot_mean_images(images: np.ndarray, labels, title: str = "The mean image of each class", *, maps=None) -> Figure:
+    """Draw the mean of the images, uint8 (n, h, w, 3), of each class, and of their Grad-CAMs, `maps` (n, h, w), if given.
+
+    A class of fewer than FEWEST images is left out, so that nobody is recognised.
+    """
+    means, heats, captions = [], [], []
+    for name, rows in pd.Series(range(len(images))).groupby(np.asarray(labels), sort=False):
+        if len(rows) >= FEWEST:
+            # One by one, as a copy of a whole class would fill the memory.
+            means.append(sum(images[row].astype(float) for row in rows) / len(rows))
+            heats.append(maps[rows].mean(axis=0) if maps is not None else None)
+            captions.append(f"{name}\n{len(rows):,} images")
+    drawn = plot_gradcam(means, heats, captions, title) if maps is not None and means else None
+    figure = drawn or _draw_grid(means, captions, title, 6, 1.9)
+    figure.set_gid(None)  # a mean shows nobody's face
+    return figure
 
 
 def plot_filters(filters: np.ndarray, title: str = "The filters of the first convolution") -> Figure:

@@ -154,7 +154,10 @@ class Run(Record):
             sys.modules["matplotlib.pyplot"].close(figure)  # else IPython shows it a second time
         if figure.get_gid() == FACES and (real or self.kind != "synthetic") and not self.parameters.get("show_faces", False):
             figure.clear()
-            return display.Markdown(f"*{alt}: not shown, since it shows the faces of real people (`show_faces` is off).*")
+            same = f"[the same of synthetic faces](../../sample/{self.task}/figures/{name}.png)"
+            return display.Markdown(
+                f"*{alt}: not shown, since it shows the faces of real people (`show_faces` is off); {same}.*"
+            )
         path = self.folder / "figures" / f"{name}.png"
         path.parent.mkdir(exist_ok=True)
         figure.savefig(path, pil_kwargs={"compress_level": 0})  # written anew below

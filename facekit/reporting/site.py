@@ -55,7 +55,7 @@ def _read_run(folder: Path) -> dict[str, Any]:
     try:
         notebook = nbformat.read(folder / f"{task}.ipynb", as_version=4)
         page = build_page(notebook, record.profile, "../../index.html")
-        shown = {"title": _find_title(notebook) or task} | _find_highlights(notebook)
+        shown = {"title": _find_title(notebook) or task} | find_highlights(notebook)
         shown["facts"] = render("facts.html.j2", record=record)
     except Exception as error:  # a damaged run makes nbformat, nbconvert and formats raise whatever they meet
         reason = f"{task}: {type(error).__name__}: {error}".splitlines()[0][:200]
@@ -88,8 +88,8 @@ def _find_title(notebook: Any) -> str:
     return found[1].strip() if (found := re.search(r"^# +(.+)$", text, re.MULTILINE)) else ""
 
 
-def _find_highlights(notebook: Any) -> dict[str, Any]:
-    """Return the first paragraph that section `Answer` wrote, as HTML, and the first figure of section 8, else of all."""
+def find_highlights(notebook: Any) -> dict[str, Any]:
+    """Return the first paragraph that section `Answer` wrote, Markdown, and the first figure of section 8, else of all."""
     section, answer, figures = "", "", []
     for cell in notebook.cells:
         headings = re.findall(r"^## +(.+)$", cell.source, re.MULTILINE) if cell.cell_type == "markdown" else []
@@ -101,7 +101,7 @@ def _find_highlights(notebook: Any) -> dict[str, Any]:
                 source = "".join(data["image/png"]).replace("\n", "")
                 figures.append({"source": f"data:image/png;base64,{source}", "alt": alt, "section": section})
             if "text/markdown" in data and "Answer" in section:
-                answer = answer or markdown2html("".join(data["text/markdown"]).split("\n\n")[0])
+                answer = answer or "".join(data["text/markdown"]).split("\n\n")[0]
     figures.sort(key=lambda figure: not figure["section"].startswith("8 "))
     return {"answer": answer, "figure": next(iter(figures), None)}
 
@@ -135,5 +135,10 @@ def place_marks(metric: Metric, published: float | None = None) -> dict[str, flo
 
 _OPTIONS = {"undefined": StrictUndefined, "trim_blocks": True, "lstrip_blocks": True}
 _ENVIRONMENT = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=lambda name: ".html." in name, **_OPTIONS)
-_ENVIRONMENT.filters |= {"value": claims.format_value, "place": place_marks, "duration": format_duration}
+_ENVIRONMENT.filters |= {
+    "value": claims.format_value,
+    "place": place_marks,
+    "duration": format_duration,
+    "markdown": markdown2html,
+}
 _ENVIRONMENT.globals["kinds"] = claims.KINDS

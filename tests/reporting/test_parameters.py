@@ -312,7 +312,7 @@ def test_paths_start_at_the_root_wherever_the_command_was_given(tmp_path, monkey
 
 
 # At most so many rows are taken as there are; the layers of a network are known where it is checked.
-COUNTS = ("rows", "held_out_rows", "train_images", "validation_images", "test_images", "short_images", "mismatch_images")
+COUNTS = ("rows", "held_out_rows", "train_images", "validation_images", "test_images", "short_images")
 COUNTS += ("frozen_layers",)
 
 

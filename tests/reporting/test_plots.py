@@ -10,7 +10,6 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
-from facekit.errors import ParameterError
 from facekit.evaluation.classification import calibration
 from facekit.evaluation.metric import Comparison, Metric
 from facekit.reporting import plots
@@ -177,10 +176,13 @@ def test_mean_images_show_nobody():
     figure = plots.plot_mean_images(images, ["calm"] * 100 + ["happy"] * 300)
     assert [panel.images[0].get_array()[0, 0, 0] for panel in figure.axes] == [20, 200]
     assert "calm\n100 images" in list_texts(figure)
-    with pytest.raises(ParameterError, match="mean images: 99 of class 'calm'; expected 100 or more of each class"):
-        plots.plot_mean_images(images, ["calm"] * 99 + ["happy"] * 301)
-    with pytest.raises(ParameterError, match="mean images: no images"):
-        plots.plot_mean_images(images[:0], [])
+    texts = list_texts(plots.plot_mean_images(images, ["calm"] * 99 + ["happy"] * 301))
+    assert "happy\n301 images" in texts and not any("calm" in text for text in texts)
+    maps = np.repeat([0.2, 0.6], [100, 300])[:, None, None] * np.ones((1, 4, 4))
+    figure = plots.plot_mean_images(images, ["calm"] * 100 + ["happy"] * 300, maps=maps)
+    assert [panel.images[-1].get_array().max() for panel in figure.axes[2:4]] == pytest.approx([0.2, 0.6])
+    for nobody in (plots.plot_mean_images(images[:0], []), plots.plot_mean_images(images[:9], ["calm"] * 9, maps=maps[:9])):
+        assert list_texts(nobody)[-1:] == ["The mean image of each class"] and nobody.get_gid() is None
 
 
 def test_signed_values_have_diverging_colours():
