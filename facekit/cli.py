@@ -77,7 +77,6 @@ def build_parser() -> argparse.ArgumentParser:
     add("--out", type=_path, metavar="FOLDER", help="where to write reports (default: the project's reports/)")
     add("--workers", metavar="N", help="train many networks at a time, in N processes")
     add("--scheduler", metavar="TCP", help="train many networks on the Dask cluster at this address, such as tcp://host:8786")
-    add("--strict", action="store_true", help="treat warnings of facekit and of the notebook as errors")
     add = _add(commands, "predict", _predict, "predict your own photos with the networks of a run", "--csv", "--html")
     add("photos", nargs="+", metavar="PHOTO", help="photos, or folders of them")
     add("--run", default="celeba", help="a run's folder, or a task: its newest run (default: celeba)")
@@ -170,7 +169,7 @@ def _run(options: argparse.Namespace) -> None:
     from facekit.reporting.site import summarise
 
     cluster.choose(options.workers, options.scheduler)
-    folder = run(options.task, options.profile, options.settings, out=options.out, strict=options.strict)
+    folder = run(options.task, options.profile, options.settings, out=options.out)
     text = summarise(read_record(folder / "metrics.json"), "answer.md.j2").replace("**", "")
     print(f"{options.task} ({options.profile}): {text}\n{os.path.relpath(folder)}/{options.task}.html")
 

@@ -37,8 +37,9 @@ def choose(workers: str | None, scheduler: str | None) -> None:
 @functools.cache
 def connect():
     """Return Dask's client; ParameterError: Dask is not installed, no scheduler answers, or a worker has other versions."""
+    # Else Dask looks at a worker's stack a hundred times a second, and tracing a network takes a third longer.
+    os.environ.setdefault("DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED", "False")
     try:
-        import dask
         from distributed import Client, LocalCluster
     except ImportError as error:
         raise ParameterError(f"Dask is not installed ({error})", hint="make cluster installs it") from None
@@ -48,8 +49,6 @@ def connect():
         except (OSError, ValueError) as error:
             raise ParameterError(f"scheduler {address}: {error}", expected="tcp://HOST:PORT of a Dask scheduler") from None
     else:
-        # Dask looks at a worker's stack a hundred times a second: what traces a network would take a third longer.
-        dask.config.set({"distributed.worker.profile.enabled": False, "distributed.admin.system-monitor.interval": "5s"})
         with warnings.catch_warnings(action="ignore"):  # another notebook's cluster has the dashboard's port: any other will do
             here = {"host": "127.0.0.1", "dashboard_address": "127.0.0.1:8787", "memory_limit": 0}
             client = Client(LocalCluster(n_workers=int(os.environ[WORKERS]), threads_per_worker=1, **here))

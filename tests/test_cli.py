@@ -79,14 +79,13 @@ def test_run_passes_its_options_on(monkeypatch, capsys, tmp_path):
         return project_root() / "reports" / "laptop" / "smile"
 
     monkeypatch.setattr(runner, "run", record_call)
-    words = "run smile --profile laptop --set a=1 b=2 --set c=x=y --data ../faces --weights none --strict".split()
+    words = "run smile --profile laptop --set a=1 b=2 --set c=x=y --data ../faces --weights none".split()
     assert cli.main([*words, "--out", str(tmp_path)]) == 0
     assert given == {
         "task": "smile",
         "profile": "laptop",
         "settings": ["a=1", "b=2", "c=x=y", "data=../faces", "weights=none"],
         "out": tmp_path,
-        "strict": True,
     }
     shown = capsys.readouterr().out.splitlines()
     assert shown[0].startswith("smile (laptop): The accuracy of the cascade on the test images is ")

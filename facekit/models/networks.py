@@ -49,12 +49,10 @@ def _list_networks(values: dict[str, Any]) -> Iterator[tuple[str, str, str, int]
     """Yield each network, the parameter of its weights, these weights, and how many of its layers are frozen."""
     frozen, named = values.get("frozen_layers", -1), {f"{network.lower()}_weights": network for network in NETWORKS}
     for name in [name for name in values if name.endswith("weights")]:
-        if name == "other_weights" and "other_backbone" in values:
-            yield values["other_backbone"], name, values[name], 0
-        elif name in named:
-            yield from [(named[name], name, values[name], 0)] * bool(values[name] and "compared_networks" not in values)
-        elif values[name] or name != "compare_weights":  # which may be empty, like those of a named network
-            yield values.get("backbone", "one of your own"), name, values[name], frozen
+        own = named.get(name) or values.get(name.replace("weights", "backbone"))
+        if values[name] or name not in ("compare_weights", *named):  # which alone may be empty
+            network = own or values.get("backbone", "one of your own")
+            yield network, name, values[name], 0 if own and name != "weights" else frozen
     for network in [*values.get("compared_networks", ()), *values.get("grid_networks", ())]:
         name = name if values.get(name := f"{network.lower()}_weights") else "weights"
         yield network, name, values[name], 0 if values[name] == "none" else frozen

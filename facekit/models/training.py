@@ -26,6 +26,7 @@ from facekit.progress import track
 
 # TensorFlow counts the traces of all networks of a notebook together, and warns as if one were traced again and again.
 tf.get_logger().addFilter(lambda record: "tf.function retracing" not in record.getMessage())
+gc.freeze()  # or Keras' clear_session would look for garbage in all that TensorFlow's import left
 
 
 def set_up(*, seed: int, gpu_memory_mb: int = 0, mixed_precision: bool = False, devices: str = "") -> None:
@@ -43,7 +44,7 @@ def set_up(*, seed: int, gpu_memory_mb: int = 0, mixed_precision: bool = False, 
             with TF_CONFIG in the environment those of all its workers. Empty: leave them as they are.
     """
     strategy = tf.distribute.get_strategy() if tf.distribute.has_strategy() else None  # which Keras clears away
-    _clear_session()
+    keras.backend.clear_session()
     keras.utils.set_random_seed(seed)
     gpus = tf.config.list_physical_devices("GPU")
     if gpus and gpu_memory_mb and not tf.config.get_logical_device_configuration(gpus[0]):
@@ -53,12 +54,6 @@ def set_up(*, seed: int, gpu_memory_mb: int = 0, mixed_precision: bool = False, 
             raise ParameterError("gpu_memory_mb: the GPU is in use", hint="restart the notebook's kernel") from error
     keras.mixed_precision.set_global_policy(f"mixed_{'' if gpus else 'b'}float16" if mixed_precision else "float32")
     tf.distribute.experimental_set_strategy(_choose_strategy(devices) if devices else strategy)
-
-
-def _clear_session() -> None:
-    if not gc.get_freeze_count():
-        gc.freeze()  # or each time Keras would look for garbage in all that TensorFlow's import left
-    keras.backend.clear_session()
 
 
 def _choose_strategy(devices: str) -> tf.distribute.Strategy | None:
@@ -192,7 +187,7 @@ def fit_all(jobs: Iterable[dict]) -> Iterator[Fit]:
 
 
 def _fit_packed(name: str, packed: bytes) -> None:
-    _clear_session()
+    keras.backend.clear_session()
     job = cluster.unpack(packed)
     if _name_folder(**job).name != name:  # its fit would never be found
         raise TrainingError("another key", expected="code, TF_NUM_INTRAOP_THREADS, TF_ENABLE_ONEDNN_OPTS as where it was sent")

@@ -95,10 +95,9 @@ def plot_mean_images(images: np.ndarray, labels, title: str = "The mean image of
         if len(rows) >= FEWEST:
             # One by one, as a copy of a whole class would fill the memory.
             means.append(sum(images[row].astype(float) for row in rows) / len(rows))
-            heats.append(maps[rows].mean(axis=0) if maps is not None else None)
+            heats += [] if maps is None else [maps[rows].mean(axis=0)]
             captions.append(f"{name}\n{len(rows):,} images")
-    drawn = plot_gradcam(means, heats, captions, title) if maps is not None and means else None
-    figure = drawn or _draw_grid(means, captions, title, 6, 1.9)
+    figure = plot_gradcam(means, heats, captions, title) if heats else _draw_grid(means, captions, title, 6, 1.9)
     figure.set_gid(None)  # a mean shows nobody's face
     return figure
 

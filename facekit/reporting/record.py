@@ -155,9 +155,7 @@ class Run(Record):
         if figure.get_gid() == FACES and (real or self.kind != "synthetic") and not self.parameters.get("show_faces", False):
             figure.clear()
             same = f"[the same of synthetic faces](../../sample/{self.task}/figures/{name}.png)"
-            return display.Markdown(
-                f"*{alt}: not shown, since it shows the faces of real people (`show_faces` is off); {same}.*"
-            )
+            return display.Markdown(f"*{alt}: faces of real people, not shown (`show_faces` is off); {same}.*")
         path = self.folder / "figures" / f"{name}.png"
         path.parent.mkdir(exist_ok=True)
         figure.savefig(path, pil_kwargs={"compress_level": 0})  # written anew below

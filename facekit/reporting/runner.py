@@ -90,14 +90,14 @@ class _Progress:
         self.console.print(f"{self.label}: {line}", markup=False, soft_wrap=True)
 
 
-def run(task: str, profile: str, settings: dict[str, Any] | Sequence[str] = (), out: Path | None = None, strict=False) -> Path:
+def run(task: str, profile: str, settings: dict[str, Any] | Sequence[str] = (), out: Path | None = None) -> Path:
     """Run a task's notebook on a profile and return the folder of its report.
 
     FacekitError: what `merge` refuses, before anything is run; the task runs already; or a cell failed: the message says which,
     and where the notebook so far is kept.
 
     `settings` are parameters that differ from the profile, as `merge` takes them; `out` is where reports go, the project's
-    reports/ if not given. `strict`: warnings raised by facekit or by the notebook itself are errors, as in the tests.
+    reports/ if not given.
     """
     parameters = merge(task, profile, settings)
     target = Path(out or project_root() / "reports").absolute() / profile / task
@@ -115,7 +115,7 @@ def run(task: str, profile: str, settings: dict[str, Any] | Sequence[str] = (), 
         folder = target.parent / f".{task}.{secrets.token_hex(4)}"
         folder.mkdir()
         try:
-            _fill(folder, target, parameters, strict)
+            _fill(folder, target, parameters)
         except BaseException as error:
             notebook, hint = folder / f"{task}.ipynb", "the notebook so far could not be kept"
             with contextlib.suppress(OSError, errors.FacekitError):  # a full disk holds half of it, or has no room for it
@@ -133,7 +133,7 @@ def run(task: str, profile: str, settings: dict[str, Any] | Sequence[str] = (), 
     return target
 
 
-def _fill(folder: Path, target: Path, parameters: dict[str, Any], strict: bool) -> None:
+def _fill(folder: Path, target: Path, parameters: dict[str, Any]) -> None:
     """Run the notebook, and leave it and its page in `folder`, which becomes `target`."""
     task, profile, root, home = target.name, target.parent.name, project_root(), Path.home()
     output, progress = folder / f"{task}.ipynb", _Progress(f"{task} ({profile})", folder / ".progress")
@@ -142,7 +142,7 @@ def _fill(folder: Path, target: Path, parameters: dict[str, Any], strict: bool) 
     # Only what differs is injected, so that a run on the defaults is the source notebook with outputs.
     changed = {name: parameters[name] for name, known in read_parameters(task).items() if parameters[name] != known.default}
     try:
-        notebook = _execute(NOTEBOOKS / f"{task}.ipynb", output, changed, progress=progress, strict=strict)
+        notebook = _execute(NOTEBOOKS / f"{task}.ipynb", output, changed, progress)
     except OSError as error:  # papermill's own, which does not say where; what a cell raises is a PapermillExecutionError
         error.filename = error.filename or str(target.parent)
         raise
@@ -168,7 +168,7 @@ def _fill(folder: Path, target: Path, parameters: dict[str, Any], strict: bool) 
             progress.say(f"cell {number} wrote: {text.strip().splitlines()[0]}")
 
 
-def _execute(source: Path, output: Path, changed: dict[str, Any], *, progress: _Progress, strict: bool) -> Any:
+def _execute(source: Path, output: Path, changed: dict[str, Any], progress: _Progress) -> Any:
     """Run the notebook in a thread, show its progress from this one, which an interrupt reaches at once, and return it."""
     progress.total = sum(cell.cell_type == "code" for cell in nbformat.read(source, as_version=4).cells) + bool(changed)
     # OpenBLAS's threads wait busily for each other: for matrices as small as ours one thread takes a third less time.
@@ -176,10 +176,6 @@ def _execute(source: Path, output: Path, changed: dict[str, Any], *, progress: _
     if output.parents[1].name == "sample":  # as in the Makefile, which says why
         environment["TF_NUM_INTRAOP_THREADS"] = "1"
     environment |= os.environ | {"FACEKIT_RUN_FOLDER": str(output.parent), CHANNEL: str(progress.channel)}
-    if strict:
-        modules = (path.relative_to(project_root()).with_suffix("") for path in (project_root() / "facekit").rglob("*.py"))
-        names = ["__main__", *sorted(".".join(module.parts).removesuffix(".__init__") for module in modules)]
-        environment["PYTHONWARNINGS"] = ",".join(f"error:::{name}" for name in names)
     log, others = output.with_name(".log"), psutil.Process().children()
 
     def work() -> Any:

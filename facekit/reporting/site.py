@@ -135,10 +135,5 @@ def place_marks(metric: Metric, published: float | None = None) -> dict[str, flo
 
 _OPTIONS = {"undefined": StrictUndefined, "trim_blocks": True, "lstrip_blocks": True}
 _ENVIRONMENT = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=lambda name: ".html." in name, **_OPTIONS)
-_ENVIRONMENT.filters |= {
-    "value": claims.format_value,
-    "place": place_marks,
-    "duration": format_duration,
-    "markdown": markdown2html,
-}
-_ENVIRONMENT.globals["kinds"] = claims.KINDS
+_ENVIRONMENT.filters |= {"value": claims.format_value, "place": place_marks, "duration": format_duration}
+_ENVIRONMENT.globals |= {"kinds": claims.KINDS, "markdown": markdown2html}
