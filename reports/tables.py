@@ -1,5 +1,6 @@
 """Writes what the committed runs say into README.md's table and CLAIMS.md (`make table`); --check: are they stale?"""
 
+import re
 import sys
 from os.path import commonprefix
 from pathlib import Path
@@ -11,6 +12,7 @@ from facekit.errors import DataError, FacekitError
 from facekit.paths import project_root, write_text
 from facekit.reporting import claims
 from facekit.reporting.parameters import PROFILES
+from facekit.reporting.runner import SUMMARY, SUMMARY_END
 from facekit.reporting.site import find_highlights, render
 
 BEGIN, END = "<!-- published: begin, written by make table -->", "<!-- published: end -->"
@@ -58,8 +60,21 @@ def _describe_run(root: Path, record: claims.Record) -> dict[str, Any]:
     part |= {"question": claims.read_experiment(record.task).question, "rows": rows, "notes": notes, "rest": rest}
     place = f"{record.profile}/{record.task}/{record.task}.ipynb"
     notebook = root / "reports" / place
+    stale = list_stale_cells(root / "notebooks" / f"{record.task}.ipynb", notebook)
     answer = find_highlights(nbformat.read(notebook, as_version=4))["answer"] if notebook.is_file() else ""
-    return part | {"place": place, "answer": " ".join(answer.split())}
+    return part | {"place": place, "answer": " ".join(answer.split()), "stale": stale}
+
+
+def list_stale_cells(source: Path, report: Path) -> list[str]:
+    """Return the first lines of cells that a report and its notebook do not share; what a run puts in is left aside."""
+    if not (source.is_file() and report.is_file()):
+        return []
+    box, texts = re.compile(f"{SUMMARY}.*{SUMMARY_END}", re.DOTALL), []
+    for path in (source, report):
+        cells = nbformat.read(path, as_version=4).cells
+        cells = [cell for cell in cells if "injected-parameters" not in cell.metadata.get("tags", [])]
+        texts.append([box.sub(SUMMARY, cell.source) for cell in cells])
+    return [text.splitlines()[0] for a, b in (texts, texts[::-1]) for text in a if text not in b]
 
 
 if __name__ == "__main__":

@@ -9,15 +9,18 @@ import subprocess
 import sys
 import tokenize
 from importlib.metadata import packages_distributions
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
 import nbformat
 import pytest
 
 from facekit.paths import project_root
-from facekit.reporting import claims, parameters, runner
+from facekit.reporting import claims, parameters
 
 ROOT = project_root()
+spec = spec_from_file_location("tables", ROOT / "reports" / "tables.py")
+spec.loader.exec_module(tables := module_from_spec(spec))
 PACKAGE = ROOT / "facekit"
 # A room imports only from itself and from rooms behind it; synthetic is a leaf that the command line alone imports.
 ORDER = "cli demo predict synthetic reporting evaluation models cluster data progress paths errors".split()
@@ -207,9 +210,21 @@ def test_the_sample_report_is_executed_compares_something_and_is_of_the_notebook
     assert not [cell.source for cell in executed if "WARNING:" in json.dumps(cell.outputs)]
     errors = [output for cell in executed for output in cell.outputs if output.get("name") == "stderr"]
     assert not errors
-    box = re.compile(f"{runner.SUMMARY}.*{runner.SUMMARY_END}", re.DOTALL)  # which a run puts in
-    sources = [[box.sub(runner.SUMMARY, cell.source) for cell in read_cells(notebook)] for notebook in (path, reference)]
-    assert sources[0] == sources[1], f"its cells differ from notebooks/{path.name}: make {path.stem} runs it again"
+    assert not tables.list_stale_cells(path, reference), f"make {path.stem} runs it again"
+
+
+# Reports on real images take hours; README.md says of these that they are of an earlier version of their notebook.
+OLDER = ("age", "celeba", "selfie-auxiliary", "selfie-task1", "selfie-task2")
+
+
+def mark_older(path: Path):
+    older = pytest.mark.xfail(reason="made by an earlier version of the notebook", strict=True)
+    return pytest.param(path, marks=[older] if path.stem in OLDER else [], id=path.stem)
+
+
+@pytest.mark.parametrize("path", [mark_older(path) for path in sorted((ROOT / "reports" / "laptop").glob("[!.]*/*.ipynb"))])
+def test_a_laptop_report_is_of_the_notebook_as_it_is(path):
+    assert not tables.list_stale_cells(ROOT / "notebooks" / path.name, path), f"make {path.stem} PROFILE=laptop"
 
 
 def test_the_register_of_claims_is_complete():
