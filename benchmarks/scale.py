@@ -169,7 +169,7 @@ def main() -> None:
     if "overhead" in options.parts:
         measure_units("Overhead, 12 heads")
     if "speedup" in options.parts:
-        measure_units("Speed-up, 12 networks", 64, options.epochs)
+        measure_units("Speed-up, 12 networks", 32, options.epochs)
     if "cost" in options.parts:
         print_hours(options, *measure_cost(options))
 

@@ -6,8 +6,9 @@ import subprocess
 import sys
 from importlib.util import module_from_spec, spec_from_file_location
 
+import nbformat
 import pytest
-from nbformat.v4 import new_markdown_cell, new_notebook
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from facekit.errors import DataError
 from facekit.evaluation.metric import Metric
@@ -64,6 +65,39 @@ def test_tables_are_checked_and_written_from_metrics_by_the_rules_of_today(proje
     assert page.count("MobileNet at 128 pixels") == page.count("chosen on the test set") == 1  # each reason once
     assert "- not measured in this run: Stage 2, positive against negative smile, best test accuracy of" in page
     assert tables.write_tables(project, check=True) == []
+
+
+def write_notebook(path, cells):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nbformat.write(new_notebook(cells=cells), path)
+
+
+def test_a_report_of_an_earlier_notebook_is_told_and_its_cells_are_named(project):
+    source, report = project / "notebooks" / "smile.ipynb", project / "reports" / "laptop" / "smile" / "smile.ipynb"
+    text, answer = "# Smile\n\n<!-- summary -->", new_output("display_data", {"text/markdown": "It **beats**\nboth.\n\nMore."})
+    code, box = [new_code_cell("a = 1\nb = 2"), new_markdown_cell("## 11 Answer")], "\n\n**Answer.** 5\n\n<!-- summary: end -->"
+    injected = new_code_cell("networks = 2", metadata={"tags": ["injected-parameters"]})
+    write_notebook(source, [new_markdown_cell(text), *code, new_code_cell("show()")])
+    write_notebook(report, [new_markdown_cell(text + box), injected, *code, new_code_cell("show()", outputs=[answer])])
+    assert tables.list_stale_cells(source, report) == []
+    tables.write_tables(project)
+    readme, page = (path.read_text() for path in (project / "README.md", project / "reports" / "CLAIMS.md"))
+    assert "- **smile** (real photographs): It **beats** both.\n" in readme and "\nIt **beats** both.\n" in page
+    assert "earlier version" not in readme + page
+    write_notebook(source, [new_markdown_cell(text), new_code_cell("a = 1\nb = 3"), *code[1:], new_code_cell("show()")])
+    assert tables.list_stale_cells(source, report) == ["a = 1", "a = 1"]
+    tables.write_tables(project)
+    assert "| real photographs, an earlier version of the notebook |" in (project / "README.md").read_text()
+
+
+def test_averaged_networks_are_not_set_against_a_single_one(project):
+    path = project / "reports" / "laptop" / "smile" / "metrics.json"
+    path.write_text(dump_json(vars(make_record()) | {"parameters": {"average_flips": True}}))
+    tables.write_tables(project)
+    assert "| real photographs | not comparable |" in (project / "README.md").read_text()
+    assert (
+        "- several networks and mirrored images are averaged: Test accuracy" in (project / "reports" / "CLAIMS.md").read_text()
+    )
 
 
 def test_a_readme_without_its_place_is_refused(project):
