@@ -12,6 +12,7 @@ import pytest
 from saved_runs import forget_facekit
 
 from facekit.data.images import read_images
+from facekit.data.tables import read_dataset
 from facekit.evaluation import bootstrap
 from facekit.models.saved import Predictor
 from facekit.paths import project_root
@@ -188,3 +189,11 @@ def test_gender_on_real_tables_repeats_the_report_and_shows_no_face(shared, run_
     assert (verdicts["attribute-components"], verdicts["attribute-accuracy"], verdicts["males"]) == wanted
     assert not list_figures(folder) & FACES
     assert (folder / "predictions.csv").read_text().splitlines()[0] == "path,y_pred,y_prob_female,y_prob_male"
+
+
+def test_celeba_networks_takes_all_training_images_where_none_are_named(samples, run_here):
+    settings = {"data": str(samples / "celeba"), "train_images": 0, "epochs": 1, "mobilenet_weights": "none", "tuned_cells": 1}
+    settings |= {"compared_networks": ["MobileNet"], "grid_rates": [0.01], "own_photos": str(samples / "celeba")}
+    record = read_metrics(run_here("celeba-networks", "sample", settings))
+    rows = read_dataset("celeba", samples / "celeba").table
+    assert sum(record["data"]["counts"]["train"].values()) == (rows["split"] == "train").sum() > 20
