@@ -193,7 +193,7 @@ def test_gender_on_real_tables_repeats_the_report_and_shows_no_face(shared, run_
 
 def test_celeba_networks_takes_all_training_images_where_none_are_named(samples, run_here):
     settings = {"data": str(samples / "celeba"), "train_images": 0, "epochs": 1, "mobilenet_weights": "none", "tuned_cells": 1}
-    settings |= {"compared_networks": ["MobileNet"], "grid_rates": [0.01], "own_photos": str(samples / "celeba")}
+    settings |= {"compared_networks": ["MobileNet"], "grid_rates": [0.01], "own_photos": str(samples / "selfie" / "images")}
     record = read_metrics(run_here("celeba-networks", "sample", settings))
     rows = read_dataset("celeba", samples / "celeba").table
     assert sum(record["data"]["counts"]["train"].values()) == (rows["split"] == "train").sum() > 20

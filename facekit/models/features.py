@@ -32,7 +32,7 @@ def extract(base: keras.Model, images: np.ndarray) -> np.ndarray:
     path = cache_folder("features") / f"{build_key(layers=layers, weights=weights, images=digest(images))}.npy"
     with FileLock(cache_folder("locks") / f"features-{path.stem}.lock"):
         if read_cached(path, lambda path: open_memmap(path, mode="r")) is None:
-            model = keras.Model(base.input, keras.layers.GlobalAveragePooling2D(dtype="float32")(base.output))
+            model = keras.Model(base.inputs[0], keras.layers.GlobalAveragePooling2D(dtype="float32")(base.outputs[0]))
             parts = {start: path.with_name(f"{path.stem}-{start}.npy") for start in range(0, len(images), PART)}
             jobs = {part.name: (model, images, start, part) for start, part in parts.items() if not part.exists()}
             if cluster.is_used():
