@@ -96,7 +96,7 @@ def test_a_run_leaves_everything_and_a_second_one_the_same_but_for_run(tmp_path,
 
     def run(name):
         monkeypatch.setenv("FACEKIT_CACHE", str(tmp_path / name))  # so that nothing is read that the first run kept
-        return runner.run("selfie-ranking", "sample", {"data": data, "shuffles": 20}, out=tmp_path / name, strict=True)
+        return runner.run("selfie-ranking", "sample", {"data": data, "shuffles": 20}, out=tmp_path / name)
 
     folder = assert_repeated(run)
     left = {"selfie-ranking.ipynb", "selfie-ranking.html", "figures", "metrics.json", "predictions.csv"}

@@ -182,7 +182,7 @@ def test_whose_faces_are_shown_and_written(folder, kind, settings, real, shown):
     result = make_run(kind, **settings).save_figure(figure, "9-errors", real=real)
     assert (folder / "figures" / "9-errors.png").exists() == shown
     if not shown:
-        assert "Two faces: not shown" in result.data
+        assert "Two faces: faces of real people, not shown" in result.data
         assert figure.axes == []  # the figure itself, as the last line of a cell, shows nothing either
 
 
