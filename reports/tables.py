@@ -84,7 +84,8 @@ def list_stale_cells(source: Path, report: Path) -> list[str]:
         cells = nbformat.read(path, as_version=4).cells
         cells = [cell for cell in cells if "injected-parameters" not in cell.metadata.get("tags", [])]
         texts.append([box.sub(SUMMARY, cell.source) for cell in cells])
-    return [text.splitlines()[0] for a, b in (texts, texts[::-1]) for text in a if text not in b]
+    differing = [text.partition("\n")[0] for a, b in (texts, texts[::-1]) for text in a if text not in b]
+    return differing or ["the order of the cells"] * (texts[0] != texts[1])
 
 
 if __name__ == "__main__":

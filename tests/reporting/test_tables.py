@@ -80,6 +80,9 @@ def test_a_report_of_an_earlier_notebook_is_told_and_its_cells_are_named(project
     write_notebook(source, [new_markdown_cell(text), *code, new_code_cell("show()")])
     write_notebook(report, [new_markdown_cell(text + box), injected, *code, new_code_cell("show()", outputs=[answer])])
     assert tables.list_stale_cells(source, report) == []
+    write_notebook(source, [new_markdown_cell(text), *code[::-1], new_code_cell("show()")])
+    assert tables.list_stale_cells(source, report) == ["the order of the cells"]
+    write_notebook(source, [new_markdown_cell(text), *code, new_code_cell("show()")])
     tables.write_tables(project)
     readme, page = (path.read_text() for path in (project / "README.md", project / "reports" / "CLAIMS.md"))
     assert "- **smile** (real photographs): It **beats** both.\n" in readme and "\nIt **beats** both.\n" in page
