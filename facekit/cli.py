@@ -111,10 +111,9 @@ def _find_root(options: argparse.Namespace) -> Path:
 def _list_datasets(options: argparse.Namespace) -> None:
     from facekit.data.manifests import list_manifests, read_manifest
 
-    for name in list_manifests():
-        manifest = read_manifest(name)
-        print(f"{name}: {manifest.title}\n  download it, or see how, with: facekit data fetch {name}")
-        print(f"  homepage: {manifest.homepage}\n  terms: {manifest.terms}\n  cite: {manifest.citation}\n")
+    for name, it in {name: read_manifest(name) for name in list_manifests()}.items():
+        print(f"{name}: {it.title}\n  download it, or see how, with: facekit data fetch {name}")
+        print(f"  homepage: {it.homepage}\n  terms: {it.terms}\n  cite: {it.citation}\n")
 
 
 def _fetch(options: argparse.Namespace) -> int | None:
@@ -159,7 +158,7 @@ def _plant(options: argparse.Namespace) -> None:
     from facekit.synthetic.semi_synthetic import plant_popularity
 
     made = plant_popularity(options.source, options.target, seed=options.seed, ceiling=options.ceiling)
-    print(f"{options.target}: {'written, its README.md says how' if made else 'there already, left as it is'}")
+    print(f"{options.target}:", "written, its README.md says how" if made else "there already, left as it is")
 
 
 def _run(options: argparse.Namespace) -> None:

@@ -106,8 +106,7 @@ def audit_splits(table: pd.DataFrame, hashes: pd.DataFrame, target: str) -> dict
 
 def digest(table: pd.DataFrame, hashes: pd.DataFrame) -> dict[str, str]:
     """Return `table` and `images`, sha256 of the rows in their order and of the files' digests, 64 hex digits each."""
-    digests = _join(table, hashes)["digest"]
-    lines = sorted({f"{path} {value}" for path, value in zip(table["path"], digests, strict=True)})
+    lines = sorted({f"{path} {value}" for path, value in zip(table["path"], _join(table, hashes)["digest"], strict=True)})
     texts = {"table": table.to_csv(index=False, lineterminator="\n"), "images": "\n".join(lines)}
     return {name: hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest() for name, text in texts.items()}
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import mmap
 import weakref
 
 import keras
@@ -77,6 +78,9 @@ class Batches(keras.utils.PyDataset):
             for place, position in enumerate(positions if images.ndim == 4 else ()):
                 key = draw_seed(self.seed, epoch, int(self.rows[position]), int(self._copies[position]))
                 images[place] = self.augment.random_transform(images[place], seed=key)
+        for _, array in self._name_arrays("inputs"):  # pages of a file that were read need not stay in this process's memory
+            if isinstance(array, np.memmap) and hasattr(mmap, "MADV_DONTNEED"):
+                array._mmap.madvise(mmap.MADV_DONTNEED)
         return (x, *rest)
 
     def draw_order(self, epoch: int) -> np.ndarray:

@@ -36,8 +36,7 @@ def extract(base: keras.Model, images: np.ndarray) -> np.ndarray:
             parts = {start: path.with_name(f"{path.stem}-{start}.npy") for start in range(0, len(images), PART)}
             jobs = {part.name: (model, images, start, part) for start, part in parts.items() if not part.exists()}
             if cluster.is_used():
-                packed = {name: cluster.pack(job) for name, job in jobs.items()}
-                cluster.run_all(_extract_part, packed, "features")
+                cluster.run_all(_extract_part, {name: cluster.pack(job) for name, job in jobs.items()}, "features")
             else:
                 for name, job in jobs.items():
                     _extract_part(name, job)

@@ -101,6 +101,7 @@ class Profile(BaseModel, extra="forbid"):
 
     parameters: dict[str, Any]
     expected: list[Expected]
+    tried: list[str] = []
 
 
 class Profiles(BaseModel, extra="forbid"):

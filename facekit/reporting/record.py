@@ -63,11 +63,9 @@ class Run(Record):
         self.data |= {"dataset": dataset.name, "kind": dataset.kind, "digest": digest(table, hashes), "audit": audit}
         self.data |= {"split": dataset.note} if dataset.note else {}
         self.data["counts"] = {str(s): {str(c): int(n) for (_, c), n in rows.items()} for s, rows in counts.groupby(level=0)}
-        self.data["excluded"] = {
-            "rows": len(dataset.excluded),
-            "reasons": {str(name): int(n) for name, n in dataset.excluded["reason"].value_counts().items()},
-            "first": dataset.excluded.head(20)[["file", "row", "reason"]].astype(object).to_dict("records"),
-        }
+        first, reasons = dataset.excluded[["file", "row", "reason"]].head(20), dataset.excluded["reason"].value_counts()
+        self.data["excluded"] = {"rows": len(dataset.excluded), "reasons": reasons.to_dict()}
+        self.data["excluded"]["first"] = first.astype(object).to_dict("records")
 
     def add(self, results: Metric | Comparison | Sequence[Metric | Comparison]) -> Any:
         """Record a metric, a comparison or a list of them, and return it; ParameterError for a metric's name used twice."""
@@ -114,11 +112,13 @@ class Run(Record):
         return {c.reproduced: c.value for c in judged[::-1]} if self.kind == "photographs" else {}
 
     def expected(self) -> None:
-        """Print for each metric that the profile expects whether this run is within its range."""
-        found = {metric.name: metric.value for metric in self.metrics}
-        for row in read_profile(self.task, self.profile).expected:
+        """Print for each metric that the profile expects whether this run is within its range, and what else was tried."""
+        found, profile = {metric.name: metric.value for metric in self.metrics}, read_profile(self.task, self.profile)
+        for row in profile.expected:
             answer = "yes" if row.includes(found.get(row.metric)) else "no" if row.value is not None else "never measured"
             print(f"{row.metric} within the expected range: {answer}")
+        if profile.tried:
+            print("", "Tried, with values on validation images:", *profile.tried, sep="\n")
 
     def save_predictions(self, predictions: pd.DataFrame, name: str = "predictions.csv") -> None:
         """Write one row per image: path and predictions; the true class on synthetic data only.
@@ -241,8 +241,8 @@ def describe_machine() -> dict[str, Any]:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else psutil.cpu_count()
     machine = {"system": f"{platform.system()} {platform.machine()}", "cores": cores}
     machine["memory_mb"] = round(psutil.virtual_memory().total / 2**20)
-    found = {"peak_memory_mb": memory, "peak_gpu_memory_mb": gpu_memory, "device": device}
-    return found | {"machine": machine, "versions": versions}
+    found = {"peak_memory_mb": memory, "peak_gpu_memory_mb": gpu_memory, "device": device, "machine": machine}
+    return found | {"versions": versions}
 
 
 def dump_json(record: Any) -> str:

@@ -1,7 +1,10 @@
 """Batches: keyed by (seed, epoch, row, copy), whoever fetches them."""
 
+import sys
+
 import keras
 import numpy as np
+import psutil
 import pytest
 
 from facekit.data.augment import ImageDataGenerator
@@ -157,3 +160,12 @@ def test_a_changed_array_has_another_digest_and_a_fixed_one_is_read_once(tmp_pat
     fixed = np.load(tmp_path / "images.npy", mmap_mode="r")
     assert digest(fixed) == digest(array) == digest(fixed)
     assert digest(array.reshape(2, 4)) != digest(array)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells what is mapped")
+def test_images_that_were_read_do_not_stay_in_memory(tmp_path):
+    np.save(tmp_path / "images.npy", np.ones((640, 256, 256, 3), np.uint8))  # 126 MB
+    batches = make_batches(np.load(tmp_path / "images.npy", mmap_mode="r"), None, None, 32)
+    before = psutil.Process().memory_info().shared  # pages of files
+    assert all(batches[index][0].min() == 1 for index in range(len(batches)))
+    assert psutil.Process().memory_info().shared - before < 20e6

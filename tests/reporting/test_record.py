@@ -318,6 +318,17 @@ def test_a_run_tells_whether_it_is_where_it_is_expected(folder, profiles, capsys
     assert capsys.readouterr().out.splitlines() == told
 
 
+def test_a_run_lists_what_its_profile_says_was_tried(folder, profiles, capsys):
+    file = parameters.NOTEBOOKS / "parameters" / "smile.yaml"
+    file.write_text(file.read_text().replace("laptop: {", "laptop: {tried: [96 pixels 0.8, 128 pixels 0.9], "))
+    make_run().expected()
+    assert capsys.readouterr().out.splitlines()[-3:] == [
+        "Tried, with values on validation images:",
+        "96 pixels 0.8",
+        "128 pixels 0.9",
+    ]
+
+
 def test_machine_is_described_without_names():
     found = describe_machine()
     assert set(found) == {"peak_memory_mb", "peak_gpu_memory_mb", "machine", "versions", "device"}
