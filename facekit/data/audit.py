@@ -117,8 +117,8 @@ def _hash(path: Path) -> list:
     height, width = image.shape[:2]
     if height * width > LARGE:  # whose copies would take too much memory
         image = resize_image(image, (height // 4, width // 4))
-    bits = imagehash.phash(Image.fromarray(image)).hash
-    return [hashlib.sha256(content).hexdigest(), int(np.packbits(bits).view(">u8")[0])]
+    bits = np.packbits(imagehash.phash(Image.fromarray(image)).hash)
+    return [hashlib.sha256(content).hexdigest(), int(bits.view(">u8")[0])]
 
 
 def _read_hashes(file: Path) -> dict[str, list]:

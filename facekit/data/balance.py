@@ -18,8 +18,7 @@ def compute_label_weights(y_true: np.ndarray) -> list[list[float]]:
     [[0.6666666666666666, 1.0], [2.0, 1.0]]
     """
     counts = np.stack([(y_true == value).sum(axis=0) for value in (0, 1)])
-    both = counts.min(axis=0) > 0
-    return np.where(both, counts.sum(axis=0) / (2 * np.maximum(counts, 1)), 1.0).tolist()
+    return np.where(counts.min(axis=0) > 0, counts.sum(axis=0) / (2 * np.maximum(counts, 1)), 1.0).tolist()
 
 
 def oversample(table: pd.DataFrame, target: str, classes: Sequence[str], minimum: int, *, seed: int) -> pd.DataFrame:

@@ -45,6 +45,7 @@ class Run(Record):
 
     folder: Path = Path()
     seconds: dict[str, float] = field(default_factory=dict)
+    before: dict[str, float] = field(default_factory=dict)  # of each fit the seconds that it took before this run began
     histories: dict[str, pd.DataFrame] = field(default_factory=dict)
     started: datetime = field(default_factory=lambda: datetime.now(UTC))
 
@@ -136,7 +137,8 @@ class Run(Record):
     def save_history(self, fits: dict[str, Any]) -> pd.DataFrame:
         """Write history.csv, one row per epoch and stage, and return the rows of these fits (stage to training.Fit)."""
         for stage, fit in fits.items():
-            self.seconds[stage] = fit.seconds
+            self.seconds[stage], ended = fit.seconds, (fit.folder / "history.json").stat().st_mtime
+            self.before[stage] = max(0.0, fit.seconds - max(0.0, ended - self.started.timestamp()))
             self.histories[stage] = fit.history.drop(columns="seconds", errors="ignore")  # which no two equal runs share
         table = pd.concat(self.histories, names=["stage", "row"]).reset_index("stage").reset_index(drop=True)
         write_text(self.folder / "history.csv", table.to_csv(index=False, lineterminator="\n"))
@@ -198,7 +200,7 @@ class Run(Record):
         """Write metrics.json and return its path; call it last, for peak memory and times are taken here."""
         if not self.published:
             self.claims()
-        self.seconds["whole run"] = (datetime.now(UTC) - self.started).total_seconds()
+        self.seconds["whole run"] = (datetime.now(UTC) - self.started).total_seconds() + sum(self.before.values())
         seconds = {name: round(value, 1) for name, value in self.seconds.items()}
         self.run = {"started": self.started.isoformat(timespec="seconds"), "seconds": seconds} | describe_machine()
         content = {part.name: getattr(self, part.name) for part in fields(Record)}

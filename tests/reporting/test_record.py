@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import os
 import platform
 import subprocess
 from types import SimpleNamespace
@@ -244,11 +245,21 @@ def test_published_values_are_known_on_photographs_only(folder):
 def test_history_is_written_without_times(folder):
     run = make_run()
     rows = pd.DataFrame({"epoch": [1, 2], "loss": [0.5, 0.4], "seconds": [1.0, 2.0]})
-    assert list(run.save_history({"a": SimpleNamespace(history=rows, seconds=3.0)})["stage"]) == ["a", "a"]
-    last = run.save_history({"b": SimpleNamespace(history=rows.head(1), seconds=1.0)})
+    (folder / "history.json").write_text("[]")
+    assert list(run.save_history({"a": SimpleNamespace(history=rows, seconds=3.0, folder=folder)})["stage"]) == ["a", "a"]
+    last = run.save_history({"b": SimpleNamespace(history=rows.head(1), seconds=1.0, folder=folder)})
     assert last.to_dict("records") == [{"stage": "b", "epoch": 1, "loss": 0.5}]
     assert (folder / "history.csv").read_text() == "stage,epoch,loss\na,1,0.5\na,2,0.4\nb,1,0.5\n"
     assert run.seconds == {"a": 3.0, "b": 1.0}
+
+
+def test_time_of_a_run_holds_what_its_fits_took_before_it(folder):
+    run = make_run()
+    (folder / "history.json").write_text("[]")
+    os.utime(folder / "history.json", (run.started.timestamp() - 9,) * 2)
+    run.save_history({"a": SimpleNamespace(history=pd.DataFrame({"epoch": [1]}), seconds=3000.0, folder=folder)})
+    run.close()
+    assert 3000 <= run.seconds["whole run"] < 3060
 
 
 def test_a_model_is_saved_for_keras_alone_with_its_card(folder):

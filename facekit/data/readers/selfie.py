@@ -45,5 +45,4 @@ def read_tables(root: Path, *, uncertain: str = "no") -> tuple[pd.DataFrame, pd.
     values = good[list(ATTRIBUTES)].astype(np.int8)
     seen = (values == 1).astype(np.int8)
     table = table.join(seen if uncertain == "no" else seen.astype(float).mask(values == 0))
-    one = seen[list(AGES)].sum(axis=1) == 1
-    return table.assign(age=seen[list(AGES)].idxmax(axis=1).where(one, "")), excluded
+    return table.assign(age=seen[list(AGES)].idxmax(axis=1).where(seen[list(AGES)].sum(axis=1) == 1, "")), excluded
