@@ -35,7 +35,7 @@ def hash_images(root: str | Path, paths: Sequence[str]) -> pd.DataFrame:
     root, states = Path(root), {path: state for path, *state in read_states(root, paths)}
     file = cache_folder("hashes") / f"{DECODER_VERSION}-{build_key(root=str(root.resolve()))}.json"
     with FileLock(file.with_suffix(".lock")):
-        known = read_cached(file, _read_hashes) or {}
+        known = read_cached(file, lambda file: {path: _check(*row) for path, row in json.loads(file.read_text()).items()}) or {}
         missing = [path for path, state in states.items() if path not in known or known[path][:2] != state]
         if missing:
             rows = map_threads(lambda path: _hash(root / path), missing, "hashing images")
@@ -121,10 +121,8 @@ def _hash(path: Path) -> list:
     return [hashlib.sha256(content).hexdigest(), int(bits.view(">u8")[0])]
 
 
-def _read_hashes(file: Path) -> dict[str, list]:
-    """Return path -> size in bytes, time of change, digest and phash."""
-    rows = json.loads(file.read_text()).items()
-    return {path: [size, changed, str(digest), int(phash)] for path, (size, changed, digest, phash) in rows}
+def _check(size: int, changed: int, digest: str, phash: int) -> list:
+    return [size, changed, str(digest), int(phash)]
 
 
 def _join(table: pd.DataFrame, hashes: pd.DataFrame) -> pd.DataFrame:

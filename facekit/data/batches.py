@@ -23,9 +23,15 @@ def digest(array: np.ndarray) -> str:
         return known[1]
     content = hashlib.sha256(f"{array.shape} {array.dtype.str}".encode())
     content.update(np.ascontiguousarray(array))
+    _let_go(array)
     if not array.flags.writeable:
         remember_digest(array, content.hexdigest())
     return content.hexdigest()
+
+
+def _let_go(array: np.ndarray) -> None:
+    if isinstance(array, np.memmap) and hasattr(mmap, "MADV_DONTNEED"):  # what was read of a file need not stay in memory
+        array._mmap.madvise(mmap.MADV_DONTNEED)
 
 
 def remember_digest(array: np.ndarray, content: str) -> np.ndarray:
@@ -78,9 +84,8 @@ class Batches(keras.utils.PyDataset):
             for place, position in enumerate(positions if images.ndim == 4 else ()):
                 key = draw_seed(self.seed, epoch, int(self.rows[position]), int(self._copies[position]))
                 images[place] = self.augment.random_transform(images[place], seed=key)
-        for _, array in self._name_arrays("inputs"):  # pages of a file that were read need not stay in this process's memory
-            if isinstance(array, np.memmap) and hasattr(mmap, "MADV_DONTNEED"):
-                array._mmap.madvise(mmap.MADV_DONTNEED)
+        for _, array in self._name_arrays("inputs"):
+            _let_go(array)
         return (x, *rest)
 
     def draw_order(self, epoch: int) -> np.ndarray:

@@ -102,8 +102,7 @@ def _rank(counts: np.ndarray) -> np.ndarray:
     true, said, total = counts.sum(axis=2), counts.sum(axis=1), counts.sum(axis=(1, 2))
     distance = np.abs(np.subtract.outer(np.arange(true.shape[1]), np.arange(true.shape[1])))
     means = [(counts * part).sum(axis=(1, 2)) / total for part in (distance == 1, distance > 1, distance)]
-    by_chance = np.einsum("ci,ij,cj->c", true, distance**2.0, said) / total
-    kappa = 1 - divide((counts * distance**2.0).sum(axis=(1, 2)), by_chance)
+    kappa = 1 - divide((counts * distance**2.0).sum(axis=(1, 2)), np.einsum("ci,ij,cj->c", true, distance**2.0, said) / total)
     return np.column_stack([*means, kappa, divide(counts[:, 0, -1], true[:, 0]), divide(counts[:, -1, 0], true[:, -1])])
 
 

@@ -178,8 +178,7 @@ def _build(labels: Labels, y_prob: np.ndarray, thresholds: float | np.ndarray) -
     count, ranking = _count(labels, said), rank(y_true, y_prob, known)
     rates = np.column_stack(compute_rates(*(cells.sum(axis=1) for cells in (said * y_true, said, y_true))))
     samples = weigh(np.nan_to_num(rates), np.isfinite(rates))
-    given = np.clip(np.where(y_true > 0, y_prob, 1 - y_prob), SMALLEST, 1 - SMALLEST)
-    losses = weigh(-np.log(given) * known, known)
+    losses = weigh(-np.log(np.where(y_true > 0, y_prob, 1 - y_prob).clip(SMALLEST, 1 - SMALLEST)) * known, known)
     n, means = known.any(axis=1).sum(), {f"{mean}_{rate}": mean for mean in MEANS[:4] for rate in RATES}
     columns = [Column(name, n, means.get(name, "mean over attributes")) for name in METRICS]
     return [

@@ -65,8 +65,7 @@ class Run(Record):
         self.data |= {"split": dataset.note} if dataset.note else {}
         self.data["counts"] = {str(s): {str(c): int(n) for (_, c), n in rows.items()} for s, rows in counts.groupby(level=0)}
         first, reasons = dataset.excluded[["file", "row", "reason"]].head(20), dataset.excluded["reason"].value_counts()
-        self.data["excluded"] = {"rows": len(dataset.excluded), "reasons": reasons.to_dict()}
-        self.data["excluded"]["first"] = first.astype(object).to_dict("records")
+        self.data["excluded"] = {"rows": len(dataset.excluded), "reasons": reasons.to_dict(), "first": first.to_dict("records")}
 
     def add(self, results: Metric | Comparison | Sequence[Metric | Comparison]) -> Any:
         """Record a metric, a comparison or a list of them, and return it; ParameterError for a metric's name used twice."""
@@ -243,8 +242,8 @@ def describe_machine() -> dict[str, Any]:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else psutil.cpu_count()
     machine = {"system": f"{platform.system()} {platform.machine()}", "cores": cores}
     machine["memory_mb"] = round(psutil.virtual_memory().total / 2**20)
-    found = {"peak_memory_mb": memory, "peak_gpu_memory_mb": gpu_memory, "device": device, "machine": machine}
-    return found | {"versions": versions}
+    found = {"peak_memory_mb": memory, "peak_gpu_memory_mb": gpu_memory, "device": device}
+    return found | {"machine": machine, "versions": versions}
 
 
 def dump_json(record: Any) -> str:

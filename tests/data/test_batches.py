@@ -169,3 +169,5 @@ def test_images_that_were_read_do_not_stay_in_memory(tmp_path):
     before = psutil.Process().memory_info().shared  # pages of files
     assert all(batches[index][0].min() == 1 for index in range(len(batches)))
     assert psutil.Process().memory_info().shared - before < 20e6
+    batches.fingerprint()
+    assert psutil.Process().memory_info().shared - before < 20e6
