@@ -21,6 +21,8 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 READY := .venv/ready
 DEMO := .venv/demo
 CLUSTER := .venv/cluster
+MADE := .facekit/made
+MADE_FROM = $(wildcard $(or $(FACEKIT_CACHE),.facekit)/data/sample/*/facekit.json) $(shell find facekit -type f ! -path '*/__pycache__/*')
 
 # Each problem is one line and an exit status, before anything is made: $(error) is the only way in which make adds no second line.
 can_run = $(shell command -v "$(PYTHON)")
@@ -35,7 +37,7 @@ ifneq (,$(filter $(TASKS),$(MAKECMDGOALS)))
 $(if $(filter $(PROFILE),$(PROFILES)),,$(error unknown profile '$(PROFILE)'; expected one of $(PROFILES)))
 endif
 
-.PHONY: help reports test check site demo lab tensorboard sample sample-weights table format constraints cluster gpu clean $(TASKS)
+.PHONY: FORCE help reports test check site demo lab tensorboard sample sample-weights table format constraints cluster gpu clean $(TASKS)
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' Makefile
@@ -46,7 +48,7 @@ longest_first = $(shell grep -Hom1 'minutes: [0-9.]*' notebooks/parameters/*.yam
 
 reports: $(READY) sample ## Run every experiment on synthetic faces, two at a time, and write the page of all reports
 	@$(MAKE) --no-print-directory $(if $(filter -j% --jobserver%,$(MAKEFLAGS)),,-j2) PROFILE=sample DATA= WEIGHTS= SET= \
-	  $(filter $(TASKS),$(longest_first)) $(filter-out $(longest_first),$(TASKS))
+	  $(addprefix $(MADE)/,$(filter $(TASKS),$(longest_first)) $(filter-out $(longest_first),$(TASKS)))
 	@$(BIN)/facekit site --profile sample
 
 site: $(READY) ## Write reports/index.html, the page of all runs, and what it links to
@@ -86,10 +88,22 @@ format: $(READY) ## Format code and notebooks
 	$(BIN)/ruff format .
 
 # Where several run at a time, each writes whole lines: two moving lines would overwrite each other.
-$(TASKS): $(READY) $(if $(WORKERS)$(SCHEDULER),$(CLUSTER)) $(if $(filter sample,$(PROFILE)),sample)
-	@set -f; $(if $(filter -j% --jobserver%,$(MAKEFLAGS)),TTY_COMPATIBLE=0) $(BIN)/facekit run $@ --profile "$$PROFILE" \
-	  $${DATA:+--data "$$DATA"} $${WEIGHTS:+--weights "$$WEIGHTS"} $${SET:+--set $$SET} \
-	  $${WORKERS:+--workers "$$WORKERS"} $${SCHEDULER:+--scheduler "$$SCHEDULER"}
+define run_task
+@set -f; $(if $(filter -j% --jobserver%,$(MAKEFLAGS)),TTY_COMPATIBLE=0) $(BIN)/facekit run $(1) --profile "$$PROFILE" \
+  $${DATA:+--data "$$DATA"} $${WEIGHTS:+--weights "$$WEIGHTS"} $${SET:+--set $$SET} \
+  $${WORKERS:+--workers "$$WORKERS"} $${SCHEDULER:+--scheduler "$$SCHEDULER"}
+endef
+RUNS_ON := $(READY) $(if $(WORKERS)$(SCHEDULER),$(CLUSTER))
+
+$(TASKS): $(RUNS_ON) $(if $(filter sample,$(PROFILE)),sample)
+	$(call run_task,$@)
+
+# A stamp says that the report of profile sample is what notebook, facekit and faces give: an interrupted `make reports` goes on,
+# and a second one has nothing to do. A report that was written or lost after its stamp is made again; `make TASK` always runs.
+.SECONDEXPANSION:
+$(MADE)/%: $(RUNS_ON) notebooks/%.ipynb notebooks/parameters/%.yaml $(MADE_FROM) $$(or $$(wildcard reports/sample/$$*/metrics.json),FORCE)
+	$(call run_task,$*)
+	@mkdir -p $(@D) && touch $@
 
 $(READY): requirements.txt requirements-dev.txt constraints.txt pyproject.toml
 	$(check_python)
