@@ -31,7 +31,8 @@ def list_units(task: str, p: dict) -> tuple[list[Unit], float]:
         rows = p["train_images"] or train
         grid = (p["grid_networks"] * len(p["grid_rates"]) * len(p["grid_dropouts"]))[: p["tuned_cells"]]
         extracted = [Unit(network, pixels, 0, count - train + rows, 64) for network in p["grid_networks"]]
-        return [*extracted, *(fit(network, rows) for network in p["compared_networks"] + grid)], count - train + rows
+        whole = [fit(network, rows) for network in p["compared_networks"]]
+        return [*extracted, *whole, *(fit(network, rows, -(-epochs // 4)) for network in grid)], count - train + rows
     units = [Unit(p["backbone"], pixels, 0, min(PART, count - start), 64) for start in range(0, count, PART)]
     if task == "gender-size":
         return [*units, *[fit(rows=p["short_images"])] * 3, fit(p["other_backbone"], p["short_images"])], count
@@ -41,7 +42,7 @@ def list_units(task: str, p: dict) -> tuple[list[Unit], float]:
         units += [fit()] * (1 + bool(p["compare_weights"])) + [fit(rows=train * smiles, epochs=p["epochs_stage2"])]
         units += [fit(epochs=p["claim_epochs"], pixels=p["claim_size"] ** 2)] * 3
     elif task == "selfie-task2":
-        units.append(fit(p["other_backbone"], epochs=max(1, epochs // 3), pixels=p["other_size"] ** 2))
+        units.append(fit(p["other_backbone"], pixels=p["other_size"] ** 2))
     elif task == "gender":
         units += [fit()] * bool(p["compare_weights"]) + [fit(rows=p["short_images"])] * 2
     elif task == "age":
