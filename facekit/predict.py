@@ -1,7 +1,4 @@
-"""Your own photos through the networks of a run: a table on the terminal, a CSV file, an HTML page with Grad-CAM, a search.
-
-A photo that cannot be read is named and the others are answered; photos are read batch by batch, however many there are.
-"""
+"""Your own photos through the networks of a run: a table on the terminal, a CSV file, an HTML page with Grad-CAM, a search."""
 
 import base64
 import os

@@ -46,7 +46,7 @@ def write_tables(root: Path | None = None, *, check: bool = False) -> list[Path]
 def _describe_run(root: Path, record: claims.Record) -> dict[str, Any]:
     """Return what the two tables say of an experiment; each reason of a verdict is a note, numbered where it is met first."""
     # The remark is what the reasons of all verdicts end in.
-    judged = [row for row in record.published if row.why and row.reproduced and row.verdict != "not comparable"]
+    judged = [row for row in record.published if row.why and row.reproduced and row.verdict not in ("not comparable", "report error")]
     remark = "; ".join(commonprefix([row.why.split("; ")[::-1] for row in judged])[::-1])
     verdicts, table = claims.judge_all(record, remark)
     if record.parameters.get("average_flips"):  # of earlier notebooks, whose headline is no single network

@@ -40,7 +40,7 @@ class Metric:
 
 @dataclass(frozen=True)
 class Comparison:
-    """How far model `a` exceeds model `b` on the same rows, with the 95 % interval of paired resamples."""
+    """How far model `a` exceeds `b` on the same rows, with the 95 % interval of paired resamples; `%`: percentage points."""
 
     a: str
     b: str
@@ -55,7 +55,11 @@ class Comparison:
         return self.interval is not None and not self.interval[0] <= 0 <= self.interval[1]
 
     def __format__(self, form: str) -> str:
-        return format(Metric(self.metric, self.difference, self.interval, self.n), "+" + (form or ".3f").lstrip("+"))
+        if self.difference is None:
+            return "not defined"
+        percent, digits = form.endswith("%"), form.strip("+%f") or ".3"
+        shown = [f"{100**percent * each:+z{digits}f}" for each in (self.difference, *(self.interval or ()))]  # z: no -0.0
+        return shown[0] + f" [{', '.join(shown[1:])}]" * (len(shown) > 1) + " percentage points" * percent
 
     def __float__(self) -> float:
         return float(np.nan if self.difference is None else self.difference)

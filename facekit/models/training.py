@@ -1,7 +1,4 @@
-"""Training that is remembered and survives being killed; the last epoch is kept, or the one that validation chooses.
-
-Predictions of watched batches, such as the test set's, are stored without labels, for a look after the choice.
-"""
+"""Training that is remembered and survives being killed; the last epoch is kept, or the one that validation chooses."""
 
 import gc
 import os
@@ -142,7 +139,7 @@ def fit(model, train: Batches, validation: Batches, *, name: str, epochs: int, c
         train, validation, name: batches with a seed, and without; what is shown with the progress.
         checkpoint: the epoch whose weights are kept: the `last`, which suits a learning rate that falls to 0, or the one with
             the best value of a column of the history, such as `val_loss`.
-        watch: name -> batches whose predictions are stored after every epoch, for Fit.watched; of a model with one output.
+        watch: name -> batches without targets, whose predictions are stored after every epoch, for Fit.watched; of one output.
     """
     if epochs < 1:
         raise ParameterError(f"epochs {epochs}", expected="at least 1")

@@ -131,7 +131,7 @@ def judge(claim: Claim, measured: Metric | None, *, kind: str, remark: str = "")
     if claim.report_error:
         return "report error", claim.why
     is_difference = " minus " in (claim.reproduced or "")  # one model is to beat another
-    reasons = ["a difference, judged against 0"] * is_difference
+    reasons = ["a difference, judged against 0: within means that none is shown"] * is_difference
     reasons += ["the published value was chosen on the test set"] * (claim.chosen_on == "test")
     reasons += ["the published averaging is not stated"] * (claim.averaging == "not said")
     reasons.append(claim.why)
@@ -148,15 +148,16 @@ def judge(claim: Claim, measured: Metric | None, *, kind: str, remark: str = "")
     return verdict, "; ".join(filter(None, [*reasons, remark]))
 
 
-def judge_all(record: Record, remark: str = "") -> tuple[list[Verdict], pd.DataFrame]:
-    """Judge every claim of a run's experiment but its settings, by what the run measured; `remark` as in `judge`.
+def judge_all(record: Record, remark: str = "", others: dict[str, str] | None = None) -> tuple[list[Verdict], pd.DataFrame]:
+    """Judge every claim of a run's experiment but its settings; `remark` as in `judge`, `others` by how its metric begins.
 
     Returned are the verdicts, and the same as text columns: claim, published, ours (value and 95 % interval), n, verdict, why.
     """
     verdicts, rows, values = [], [], index_values(record)
     for claim in [claim for claim in read_experiment(record.task).claims if claim.kind != "setting"]:
         measured = values.get(claim.reproduced)
-        verdict, why = judge(claim, measured, kind=record.kind, remark=remark)
+        own = [text for start, text in (others or {}).items() if (claim.reproduced or "").startswith(start)]
+        verdict, why = judge(claim, measured, kind=record.kind, remark=[*own, remark][0])
         verdicts.append(Verdict(claim.id, claim.value, measured and claim.reproduced, verdict, why or None))
         published, ours = format_value(claim.value, claim.unit), format_value(measured, claim.unit)
         rows.append((claim.text, published, ours, f"{measured.n:,}" if measured else "", verdict or "no verdict", why))

@@ -101,9 +101,9 @@ class Run(Record):
         rows = [(c.a, c.b, c.metric, f"{c:+.4f}", c.n, "yes" if c.excludes_zero else "no") for c in self.comparisons]
         return pd.DataFrame(rows, columns=["a", "b", "metric", "a minus b, 95 % interval", "n", "significant"])
 
-    def claims(self, remark: str = "") -> pd.DataFrame:
-        """Judge the report's claims by what was measured so far; `remark` says how the method differs from the report's."""
-        self.published, table = claims.judge_all(self, remark)
+    def claims(self, remark: str = "", others: dict[str, str] | None = None) -> pd.DataFrame:
+        """Judge the report's claims by what was measured so far; remarks as in claims.judge_all."""
+        self.published, table = claims.judge_all(self, remark, others)
         return table
 
     def published_values(self) -> dict[str, float]:
@@ -143,17 +143,18 @@ class Run(Record):
         write_text(self.folder / "history.csv", table.to_csv(index=False, lineterminator="\n"))
         return table[table["stage"].isin(list(fits))].reset_index(drop=True)
 
-    def save_figure(self, figure: Figure, name: str, *, real: bool = False) -> Any:
+    def save_figure(self, figure: Figure, name: str, *, real: bool | None = None) -> Any:
         """Write a figure to figures/ and return it for the notebook to show, byte for byte the same image.
 
-        A figure that plots.py marked as made of faces is neither written nor shown where the faces are real (the run's, or
-        `real`: your own photos) and the parameter `show_faces` is off; it is emptied, and a sentence is returned. `name` starts
-        with the figure's section, such as `8-confusion`.
+        A figure that plots.py marked as made of faces is neither written nor shown where the faces are `real` (None: where the
+        run's are) and the parameter `show_faces` is off; it is emptied, and a sentence is returned. `name` starts with the
+        figure's section, such as `8-confusion`.
         """
         alt = " ".join(figure.get_suptitle().split()) or name
         if "matplotlib.pyplot" in sys.modules:
             sys.modules["matplotlib.pyplot"].close(figure)  # else IPython shows it a second time
-        if figure.get_gid() == FACES and (real or self.kind != "synthetic") and not self.parameters.get("show_faces", False):
+        real = self.kind != "synthetic" if real is None else real
+        if figure.get_gid() == FACES and real and not self.parameters.get("show_faces", False):
             figure.clear()
             same = f"[the same of synthetic faces](../../sample/{self.task}/figures/{name}.png)"
             return display.Markdown(f"*{alt}: faces of real people, not shown (`show_faces` is off); {same}.*")

@@ -158,7 +158,8 @@ def _fill(folder: Path, target: Path, parameters: dict[str, Any]) -> None:
     folders = {str(folder): f"reports/{profile}/{task}", f"{root}/": "", str(root): ".", f"{cache_folder()}/": ".facekit/"}
     clean_notebook(notebook, folders | ({f"{home}/": "~/"} if len(home.parts) > 1 else {}))
     if (folder / "metrics.json").is_file():
-        text = f"{SUMMARY}\n\n{site.summarise(read_record(folder / 'metrics.json'))}\n\n{SUMMARY_END}"
+        answer = site.find_highlights(notebook)["answer"]
+        text = f"{SUMMARY}\n\n{site.summarise(read_record(folder / 'metrics.json'), answer=answer)}\n\n{SUMMARY_END}"
         notebook.cells[0].source = notebook.cells[0].source.replace(SUMMARY, text)
     nbformat.write(notebook, output)
     index = "../../index.html" if (target.parents[1] / "index.html").is_file() else ""

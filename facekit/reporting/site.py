@@ -1,7 +1,4 @@
-"""What runs say, by templates/: reports/index.html, every notebook as HTML, and the box on top of a report.
-
-Pages hold everything they show and load nothing from elsewhere. A run that cannot be read is named on the index.
-"""
+"""What runs say, by templates/: reports/index.html, notebooks as pages that load nothing, and the box on top of a report."""
 
 import re
 from functools import partial
@@ -106,11 +103,11 @@ def find_highlights(notebook: Any) -> dict[str, Any]:
     return {"answer": answer, "figure": next(iter(figures), None)}
 
 
-def summarise(record: claims.Record, template: str = "box.md.j2") -> str:
-    """Return what a run found, in Markdown: the box on top of a report, or with answer.md.j2 the answer alone, in words."""
+def summarise(record: claims.Record, template: str = "box.md.j2", answer: str = "") -> str:
+    """Return what a run found, in Markdown: the box on top of a report, with its own `answer`, or by answer.md.j2 in words."""
     headline, row, unit = claims.find_headline(record, record.published)
     form = ("{:.1%}" if unit == "share" else "{:.3f}").format
-    return render(template, record=record, headline=headline, row=row, form=form)
+    return render(template, record=record, headline=headline, row=row, form=form, answer=answer)
 
 
 def render(template: str, **values: Any) -> str:

@@ -127,7 +127,7 @@ def test_what_was_chosen_on_the_test_set_and_what_the_reports_got_wrong():
         "stage-1-best",
         "stage-2-best",
     ]
-    assert [claim.id for _, claim in every if claim.report_error] == ["males", "females", "pictures"]
+    assert [claim.id for _, claim in every if claim.report_error] == ["much-better", "males", "females", "pictures", "pictures"]
     assert sum(claim.averaging == "not said" for task, claim in every if task.startswith("celeba")) == 12
 
 
@@ -201,7 +201,17 @@ def test_a_claimed_difference_is_judged_against_zero(interval, metric, verdict):
     claim = make_claim(kind="claim", value=None, reproduced=f"x minus y: {metric}")
     record = Record("smile", "laptop", "", {}, comparisons=[Comparison("x", "y", metric, 0.0, interval, 50)])
     measured = index_values(record)[f"x minus y: {metric}"]
-    assert judge(claim, measured, kind="photographs") == (verdict, "a difference, judged against 0")
+    assert judge(claim, measured, kind="photographs") == (
+        verdict,
+        "a difference, judged against 0: within means that none is shown",
+    )
+
+
+def test_a_remark_may_be_of_some_claims_alone():
+    record = Record("smile", "laptop", "", {})
+    record.metrics = [measure(0.83, (0.81, 0.85), name=f"test/{of}/accuracy") for of in ("cascade", "stage1")]
+    why = {row.reproduced: row.why for row in judge_all(record, "at 64 pixels", {"test/stage1": "short"})[0] if row.reproduced}
+    assert why["test/cascade/accuracy"].endswith("at 64 pixels") and why["test/stage1/accuracy"].endswith("short")
 
 
 def test_verdicts_of_a_run_and_their_table():

@@ -169,11 +169,12 @@ def test_a_name_that_is_not_utf8_is_written_escaped(folder):
 @pytest.mark.parametrize(
     ("kind", "settings", "real", "shown"),
     [
-        ("photographs", {}, False, False),
-        ("photographs", {"show_faces": False}, False, False),
-        ("planted", {}, False, False),
-        ("photographs", {"show_faces": True}, False, True),
-        ("synthetic", {"show_faces": False}, False, True),
+        ("photographs", {}, None, False),
+        ("photographs", {"show_faces": False}, None, False),
+        ("planted", {}, None, False),
+        ("photographs", {"show_faces": True}, None, True),
+        ("photographs", {"show_faces": False}, False, True),  # synthetic selfies, in place of your own photos
+        ("synthetic", {"show_faces": False}, None, True),
         ("synthetic", {"show_faces": False}, True, False),  # your own photos
         ("synthetic", {"show_faces": True}, True, True),
     ],

@@ -248,7 +248,7 @@ def test_the_box_is_put_into_the_first_cell_and_can_be_taken_out(tmp_path, monke
     record = "import os, pathlib\npathlib.Path(os.environ['FACEKIT_RUN_FOLDER'], 'metrics.json').write_text('{}')"
     write_notebook(tmp_path, record, title=title)
     monkeypatch.setattr(runner, "read_record", lambda path: SimpleNamespace(path=path))
-    monkeypatch.setattr(runner.site, "summarise", lambda record: "> The box.")
+    monkeypatch.setattr(runner.site, "summarise", lambda record, answer: f"> The box.{answer}")
     source = nbformat.read(run_tiny(tmp_path) / "tiny.ipynb", as_version=4).cells[0].source
     assert "> The box." in source and source.startswith("# Title\n\n<!-- summary -->") and source.endswith("\n\nThe rest.")
     assert re.sub(f"{runner.SUMMARY}.*{runner.SUMMARY_END}", runner.SUMMARY, source, flags=re.DOTALL) == title

@@ -141,6 +141,11 @@ def test_the_box_has_question_answer_values_and_time():
     )
 
 
+def test_the_box_takes_the_notebooks_own_answer():
+    told = site.summarise(make_record(), answer="A **cascade** can.")
+    assert "**Answer.** A **cascade** can.\n\n|  | Published |" in told and "significantly" not in told
+
+
 def test_the_boxs_table_is_a_table_on_the_page():
     page = site.build_page(new_notebook(cells=[new_markdown_cell(site.summarise(make_record()))]), "laptop")
     assert "<th>Published</th>" in page and "<td>83.0%</td>" in page and "| ---" not in page
@@ -186,7 +191,7 @@ def test_every_committed_run_has_a_box():
 @pytest.mark.parametrize(
     ("task", "name", "told"),
     [
-        ("selfie-ranking", "truth/found", "The share of the true effects found is **90.0%**."),
+        ("selfie-ranking", "truth/found", "The proportion of the true effects found is **90.0%**."),
         (
             "gender-size",
             "test/1600 images/accuracy",
