@@ -52,7 +52,7 @@ def test_metrics_format_themselves():
 
 def test_comparisons_format_themselves_with_a_sign():
     assert f"{Comparison('a', 'b', 'accuracy', 0.008, (-0.002, 0.018), 9):.1%}" == "+0.8 [-0.2, +1.8] percentage points"
-    assert f"{Comparison('a', 'b', 'accuracy', +0.0004, (-0.002, 0.018), 9)}" == "+0.000 [-0.002, +0.018]"
+    assert f"{Comparison('a', 'b', 'accuracy', -0.0004, (-0.002, 0.018), 9)}" == "+0.000 [-0.002, +0.018]"
     assert f"{Comparison('a', 'b', 'accuracy', None, None, 1):.1%}" == "not defined"
     assert f"{Comparison('a', 'b', 'accuracy', -0.5, None, 1):+.2f}" == "-0.50"
 
