@@ -5,6 +5,7 @@ import importlib
 import os
 import signal
 import sys
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -162,15 +163,16 @@ def _plant(options: argparse.Namespace) -> None:
 
 
 def _run(options: argparse.Namespace) -> None:
+    import nbformat
+
     from facekit import cluster
-    from facekit.reporting.claims import read_record
-    from facekit.reporting.runner import run
-    from facekit.reporting.site import summarise
+    from facekit.reporting import claims, runner, site
 
     cluster.choose(options.workers, options.scheduler)
-    folder = run(options.task, options.profile, options.settings, out=options.out)
-    text = summarise(read_record(folder / "metrics.json"), "answer.md.j2").replace("**", "")
-    print(f"{options.task} ({options.profile}): {text}\n{os.path.relpath(folder)}/{options.task}.html")
+    folder = runner.run(options.task, options.profile, options.settings, out=options.out)
+    answer = site.find_highlights(nbformat.read(folder / f"{options.task}.ipynb", as_version=4))["answer"].replace("*", "")
+    title = f"{options.task} ({options.profile}, {claims.KINDS[claims.read_record(folder / 'metrics.json').kind]}):"
+    print(title, *textwrap.wrap(answer, 100), f"{os.path.relpath(folder)}/{options.task}.html", sep="\n")
 
 
 def _predict(options: argparse.Namespace) -> int:

@@ -2,8 +2,6 @@
 
 import re
 import sys
-from dataclasses import replace
-from os.path import commonprefix
 from pathlib import Path
 from typing import Any
 
@@ -45,18 +43,15 @@ def write_tables(root: Path | None = None, *, check: bool = False) -> list[Path]
 
 def _describe_run(root: Path, record: claims.Record) -> dict[str, Any]:
     """Return what the two tables say of an experiment; each reason of a verdict is a note, numbered where it is met first."""
-    # The remark is what the reasons of all verdicts end in.
-    judged = [row for row in record.published if row.why and row.reproduced and row.verdict not in ("not comparable", "report error")]
-    remark = "; ".join(commonprefix([row.why.split("; ")[::-1] for row in judged])[::-1])
-    verdicts, table = claims.judge_all(record, remark)
-    if record.parameters.get("average_flips"):  # of earlier notebooks, whose headline is no single network
-        verdicts = [_leave_out(row) if row.verdict in ("above", "within", "below") else row for row in verdicts]
+    verdicts, table = claims.judge_all(record)  # by the rules of today
+    told = {row.claim: (row.why or "").split("; ") for row in record.published}  # what the run says of its method as well
     notes, rows, rest = {}, [], {}
     for row, cells in zip(verdicts, table.itertuples(index=False), strict=True):
         if row.verdict == "not comparable":
             rest.setdefault(row.why, []).append(cells.claim)
         else:
-            numbers = [notes.setdefault(reason, len(notes) + 1) for reason in (row.why or "").split("; ") if reason]
+            reasons = filter(None, dict.fromkeys([*(row.why or "").split("; "), *told.get(row.claim, ())]))
+            numbers = [notes.setdefault(reason, len(notes) + 1) for reason in reasons]
             rows.append((*cells[:5], ", ".join(map(str, sorted(numbers)))))
     headline, published, unit = claims.find_headline(record, verdicts)
     part = {"record": record, "headline": headline, "published": published, "unit": unit, "judged": len(verdicts)}
@@ -64,15 +59,9 @@ def _describe_run(root: Path, record: claims.Record) -> dict[str, Any]:
     place = f"{record.profile}/{record.task}/{record.task}.ipynb"
     notebook = root / "reports" / place
     stale = list_stale_cells(root / "notebooks" / f"{record.task}.ipynb", notebook)
-    told = notebook.is_file() and not stale  # the words of an earlier notebook may claim what no longer holds
-    answer = find_highlights(nbformat.read(notebook, as_version=4))["answer"] if told else ""
+    current = notebook.is_file() and not stale  # the words of an earlier notebook may claim what no longer holds
+    answer = find_highlights(nbformat.read(notebook, as_version=4))["answer"] if current else ""
     return part | {"place": place, "answer": " ".join(answer.split()), "stale": stale}
-
-
-def _leave_out(row: claims.Verdict) -> claims.Verdict:
-    if not (row.reproduced or "").startswith("test/") or "attributes" in row.reproduced:
-        return row  # nothing was mirrored or averaged
-    return replace(row, verdict="not comparable", why="several networks and mirrored images are averaged")
 
 
 def list_stale_cells(source: Path, report: Path) -> list[str]:

@@ -51,7 +51,8 @@ class Batches(keras.utils.PyDataset):
         inputs: uint8 images (n, height, width, 3) or features (n, width), or a dict of such arrays by input name.
         targets: array with a target for each of the n rows, or a dict of them by output name; None to predict.
         rows: row numbers to take, in this order; None takes all. Each copy of a row is augmented differently.
-        batch_size: rows per batch; an epoch's last batch may be smaller.
+        batch_size: rows per batch; with a seed the last one is smaller. Without a seed batches have about the same size, since
+            Keras weighs all of them alike in the loss of one of several outputs.
         augment: an ImageDataGenerator that changes each image; needs a seed.
         seed: of the order and the augmentation.
         sample_weights: what each of the n rows counts, shape (n,), or a dict of them by output name.
@@ -77,7 +78,8 @@ class Batches(keras.utils.PyDataset):
     def __getitem__(self, index: int) -> tuple:
         """Return inputs, targets and weights of a batch, all float32; those that were not given are left out."""
         epoch = self.epoch
-        positions = self.draw_order(epoch)[index * self.batch_size : (index + 1) * self.batch_size]
+        bounds = [n * len(self.rows) // len(self) if self.seed is None else n * self.batch_size for n in (index, index + 1)]
+        positions = self.draw_order(epoch)[slice(*bounds)]
         given = [values for values in (self.inputs, self.targets, self.sample_weights) if values is not None]
         x, *rest = keras.tree.map_structure(lambda array: np.asarray(array[self.rows[positions]], np.float32), given)
         for images in keras.tree.flatten(x) if self.augment is not None else ():

@@ -35,7 +35,7 @@ def compute(model: keras.Model, images: np.ndarray, index=None, output: str = ""
         model: any flat model that takes images alone.
         images: float or uint8 (n, height, width, 3) in 0..255.
         index: class, one for all images or one each, shape (n,); None: the predicted one.
-        output, layer: names of the output's layer and of the one whose feature map is taken; "": the first, the last one.
+        output, layer: names of the output's layer ("": the first) and of the one whose map is taken ("": the last of 5x5).
 
     Returned is each image's map, float32 (n, height, width), its highest place 1; all 0 where nothing supports the class.
 
@@ -47,7 +47,8 @@ def compute(model: keras.Model, images: np.ndarray, index=None, output: str = ""
     if index is not None and np.size(index) and not 0 <= np.min(index) <= np.max(index) < classes:
         raise ParameterError(f"output {head.name}: class {np.min(index)} to {np.max(index)}", expected=f"0 to {classes - 1}")
     maps = [each.output for each in model.layers if isinstance(each.output, keras.KerasTensor) and each.output.ndim == 4]
-    reader = keras.Model(model.inputs[0], [model.get_layer(layer).output if layer else maps[-1], head.input])
+    fine = [each for each in maps if min(each.shape[1:3]) >= 5] or maps
+    reader = keras.Model(model.inputs[0], [model.get_layer(layer).output if layer else fine[-1], head.input])
     pixels = tf.convert_to_tensor(images, tf.float32)
     with tf.GradientTape() as tape:
         # Watched from the images on, because the tape follows nothing through a frozen backbone by itself.
@@ -62,19 +63,15 @@ def compute(model: keras.Model, images: np.ndarray, index=None, output: str = ""
         score = tf.gather(scores, chosen, axis=1, batch_dims=1)
     weights = tf.reduce_mean(tf.cast(tape.gradient(score, features), tf.float32), axis=(1, 2), keepdims=True)
     heat = tf.nn.relu(tf.reduce_sum(weights * tf.cast(features, tf.float32), axis=-1)).numpy()
-    height, width = images.shape[1:3]
-    heat = np.array([cv2.resize(each, (width, height)) for each in heat])
-    highest = heat.max(axis=(1, 2), keepdims=True)
-    return heat / np.where(highest > 0, highest, 1)
+    heat = np.array([cv2.resize(each, images.shape[2:0:-1]) for each in heat])
+    return heat / np.maximum(heat.max(axis=(1, 2), keepdims=True), np.finfo(np.float32).tiny)
 
 
 def overlay(image: np.ndarray, heat: np.ndarray) -> np.ndarray:
     """Lay a Grad-CAM (any size, 0..1) over its uint8 image, made grey: brighter = more influence; a white line at half."""
-    height, width = image.shape[:2]
-    heat = cv2.resize(heat.astype(np.float32), (width, height))
-    grey = 50 + 0.5 * image.mean(axis=2, keepdims=True)
+    heat = cv2.resize(heat.astype(np.float32), image.shape[1::-1])
     colours = cv2.applyColorMap((heat * 255).round().astype(np.uint8), cv2.COLORMAP_MAGMA)[:, :, ::-1]
-    laid = (0.45 * grey + 0.55 * colours).astype(np.uint8)
+    laid = (22.5 + 0.225 * image.mean(axis=2, keepdims=True) + 0.55 * colours).astype(np.uint8)
     most = (heat >= 0.5).astype(np.uint8)
     # What lies outside the image does not end the bright place, so there is no line along the image's edge.
     laid[most > cv2.erode(most, np.ones((3, 3), np.uint8))] = 255

@@ -236,13 +236,15 @@ def predict(model: keras.Model, batches: Batches, *, flips: bool = False, name: 
     kept = file and read_cached(file, lambda file: read_arrays(file, model.outputs))
     parts, indices = [], range(0 if kept else len(batches))
     for index in track(indices, name) if name else indices:
-        # A last batch of another size would cost more than it does filled up: the graph is traced anew for it.
-        x = keras.tree.map_structure(lambda each: np.resize(each, (batches.batch_size, *each.shape[1:])), batches[index][0])
+        # A batch of another size would cost more than it does filled up: the graph is traced anew for it.
+        given = batches[index][0]
+        count = len(keras.tree.flatten(given)[0])
+        x = keras.tree.map_structure(lambda each: np.resize(each, (batches.batch_size, *each.shape[1:])), given)
         mirrored = keras.tree.map_structure(lambda each: each[:, :, ::-1] if each.ndim == 4 else each, x)
         outputs = [keras.tree.flatten(model.predict_on_batch(view)) for view in ((x, mirrored) if flips else (x,))]
         # Each of several devices predicts the whole batch.
-        parts.append([np.mean(v, axis=0, dtype=np.float32)[: batches.batch_size] for v in zip(*outputs, strict=True)])
-    found = kept or [np.concatenate(values)[: len(batches.rows)] for values in zip(*parts, strict=True)]
+        parts.append([np.mean(v, axis=0, dtype=np.float32)[:count] for v in zip(*outputs, strict=True)])
+    found = kept or [np.concatenate(values) for values in zip(*parts, strict=True)]
     if file and not kept:
         np.savez(part := file.with_suffix(".part.npz"), *found)
         part.replace(file)

@@ -70,15 +70,15 @@ def plot_augmentation(image: np.ndarray, versions: Sequence, title: str, *, capt
     return plot_images([image, *versions], [caption, *(f"version {n + 1}" for n in range(len(versions)))], title)
 
 
-def plot_gradcam(images: Sequence, maps: Sequence, captions: Sequence[str], title: str) -> Figure:
-    """Draw images (uint8) above their Grad-CAMs (0..1) with a line at half of the maximum; marked as showing faces."""
+def plot_gradcam(images: Sequence, maps: Sequence, captions: Sequence[str], title: str, *, line: bool = True) -> Figure:
+    """Draw images (uint8) above their Grad-CAMs (0..1), with a line at half of the maximum; marked as showing faces."""
     n = len(images)
     # The map's light and dark must outdo the image's: the image is grey and of low contrast here.
     grey = [np.repeat(50 + 0.5 * np.mean(image, axis=2, keepdims=True), 3, axis=2) for image in images]
     figure = plot_images([*images, *grey], [*[""] * n, *captions], title, columns=n)
     for panel, heat in zip(figure.axes[n:], maps, strict=True):
         shown = panel.imshow(heat, cmap="magma", vmin=0, vmax=1, alpha=0.55)
-        if heat.min() < 0.5 < heat.max():
+        if line and heat.min() < 0.5 < heat.max():
             panel.contour(heat, levels=[0.5], colors="white", linewidths=1.2)
     figure.colorbar(shown, ax=figure.axes, shrink=0.5, ticks=[0, 0.5, 1], label="influence (1: maximum of the image)")
     figure.set_size_inches(figure.get_size_inches() + [0.8, -0.4])  # room for the bar, none for captions of the upper row
@@ -97,7 +97,7 @@ def plot_mean_images(images: np.ndarray, labels, title: str = "The mean image of
             means.append(sum(images[row].astype(float) for row in rows) / len(rows))
             heats += [] if maps is None else [maps[rows].mean(axis=0)]
             captions.append(f"{name}\n{len(rows):,} images")
-    figure = plot_gradcam(means, heats, captions, title) if heats else _draw_grid(means, captions, title, 6, 1.9)
+    figure = plot_gradcam(means, heats, captions, title, line=False) if heats else _draw_grid(means, captions, title, 6, 1.9)
     figure.set_gid(None)  # a mean shows nobody's face
     return figure
 

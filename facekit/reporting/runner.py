@@ -158,9 +158,8 @@ def _fill(folder: Path, target: Path, parameters: dict[str, Any]) -> None:
     folders = {str(folder): f"reports/{profile}/{task}", f"{root}/": "", str(root): ".", f"{cache_folder()}/": ".facekit/"}
     clean_notebook(notebook, folders | ({f"{home}/": "~/"} if len(home.parts) > 1 else {}))
     if (folder / "metrics.json").is_file():
-        answer = site.find_highlights(notebook)["answer"]
-        text = f"{SUMMARY}\n\n{site.summarise(read_record(folder / 'metrics.json'), answer=answer)}\n\n{SUMMARY_END}"
-        notebook.cells[0].source = notebook.cells[0].source.replace(SUMMARY, text)
+        box = site.summarise(read_record(folder / "metrics.json"), site.find_highlights(notebook)["answer"])
+        notebook.cells[0].source = notebook.cells[0].source.replace(SUMMARY, f"{SUMMARY}\n\n{box}\n\n{SUMMARY_END}")
     nbformat.write(notebook, output)
     index = "../../index.html" if (target.parents[1] / "index.html").is_file() else ""
     write_text(output.with_suffix(".html"), site.build_page(notebook, profile, index))

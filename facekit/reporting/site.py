@@ -103,11 +103,11 @@ def find_highlights(notebook: Any) -> dict[str, Any]:
     return {"answer": answer, "figure": next(iter(figures), None)}
 
 
-def summarise(record: claims.Record, template: str = "box.md.j2", answer: str = "") -> str:
-    """Return what a run found, in Markdown: the box on top of a report, with its own `answer`, or by answer.md.j2 in words."""
+def summarise(record: claims.Record, answer: str = "") -> str:
+    """Return the box on top of a report, in Markdown: question, answer in the words of section 11, headline and time."""
     headline, row, unit = claims.find_headline(record, record.published)
     form = ("{:.1%}" if unit == "share" else "{:.3f}").format
-    return render(template, record=record, headline=headline, row=row, form=form, answer=answer)
+    return render("box.md.j2", record=record, headline=headline, row=row, form=form, answer=answer)
 
 
 def render(template: str, **values: Any) -> str:

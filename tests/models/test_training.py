@@ -255,7 +255,7 @@ def fit_two_heads(*, weights=None, loss_weights=None):
     targets = {"tone": np.ones(64), "traits": np.tile([0.0, 1.0, -1.0], (64, 1)), "worn": np.arange(64) % 2}
     data = ({"images": IMAGES / 255, "auxiliary": np.ones((64, 2))}, targets)
     train = Batches(*data, TRAIN, batch_size=8, seed=1, sample_weights=weights)
-    validation = Batches(*data, VALIDATION, batch_size=8)
+    validation = Batches(*data, np.arange(47, 64), batch_size=8)  # one row more than two whole batches
     crossentropy = {"traits": losses.LabelCrossentropy(), "worn": losses.LabelCrossentropy()}
     accuracies = {"traits": losses.LabelAccuracy(), "worn": losses.LabelAccuracy()}
     model.compile("adam", {"tone": "mse", **crossentropy}, loss_weights=loss_weights, weighted_metrics=accuracies)
@@ -271,6 +271,9 @@ def test_heads_have_their_own_losses_weights_and_predictions():
     assert {"val_traits_accuracy", "val_worn_accuracy", "val_tone_loss"} <= set(found.history)
     predicted = found.predict(Batches({"images": IMAGES / 255, "auxiliary": np.ones((64, 2))}))
     assert {name: values.shape for name, values in predicted.items()} == {"tone": (64, 1), "traits": (64, 3), "worn": (64, 1)}
+    kept = found.history[found.history["best"]].iloc[0]
+    assert kept["val_tone_loss"] == pytest.approx(np.mean((predicted["tone"][47:] - 1) ** 2), rel=0.05)
+    assert kept[["val_tone_loss", "val_traits_loss", "val_worn_loss"]].sum() == pytest.approx(kept["val_loss"], rel=0.05)
     assert fit_two_heads(weights=ones | {"traits": np.zeros(64)})[1] == [False] * 3
     assert fit_two_heads(loss_weights={"tone": 1.0, "traits": 0.0, "worn": 1.0})[1] == [False] * 3
 
