@@ -88,8 +88,9 @@ def test_run_passes_its_options_on(monkeypatch, capsys, tmp_path):
         "out": tmp_path,
     }
     shown = capsys.readouterr().out.splitlines()
-    assert shown[0].startswith("smile (laptop): The accuracy of the cascade on the test images is ")
-    assert shown[1].endswith("reports/laptop/smile/smile.html")
+    assert shown[0] == "smile (laptop, real photographs):"
+    assert shown[1].startswith("By accuracy, telling a positive from a negative smile ") and "*" not in "".join(shown[1:-1])
+    assert max(map(len, shown[1:-1])) <= 100 and shown[-1].endswith("reports/laptop/smile/smile.html")
 
 
 def test_every_dataset_and_its_terms_are_listed(capsys):
