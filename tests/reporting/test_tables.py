@@ -173,6 +173,7 @@ def test_every_committed_run_has_a_box():
     [
         ("selfie-ranking", "truth/found", "proportion of the true effects found, n = 90"),
         ("gender-size", "test/1600 images/accuracy", "accuracy of the regression on 1,600 images on the test images"),
+        ("gender-size", "test/9 balanced images/accuracy", "accuracy of the network “9 balanced images” on the test images"),
         ("celeba", "test/attributes/accuracy", "accuracy of the attribute network on the test images"),
         ("smile", "test/other/accuracy", "accuracy of the network “other” on the test images"),
     ],
