@@ -19,7 +19,7 @@ from facekit.errors import FacekitError, ParameterError
 from facekit.models import features, losses, training
 
 dask = pytest.importorskip("dask", reason="Dask is not installed: make cluster")
-IMAGES = np.random.default_rng(0).integers(0, 256, (2048, 8, 8, 3), dtype=np.uint8)
+IMAGES = np.random.default_rng(0).integers(0, 256, (1024, 8, 8, 3), dtype=np.uint8)
 TARGETS = np.eye(2, dtype=np.float32)[(IMAGES.mean(axis=(1, 2, 3)) > 127).astype(int)]
 
 
@@ -69,9 +69,9 @@ def make_jobs(rates=(0.01, 0.003, 0.001), epochs=3, images=IMAGES):
         x = keras.layers.Flatten()(keras.layers.Rescaling(1 / 255)(inputs))
         x = keras.layers.Dropout(0.2)(keras.layers.BatchNormalization()(keras.layers.Dense(16, "relu")(x)))
         model = keras.Model(inputs, keras.layers.Dense(2, "softmax")(x))
-        train = Batches(images, TARGETS, np.arange(1536), augment=ImageDataGenerator(horizontal_flip=True), seed=0)
+        train = Batches(images, TARGETS, np.arange(768), augment=ImageDataGenerator(horizontal_flip=True), seed=0)
         model.compile(training.adamw(rate, epochs, train), losses.LabelCrossentropy(), metrics=[losses.LabelAccuracy()])
-        validation = Batches(images, TARGETS, np.arange(1536, 2048))
+        validation = Batches(images, TARGETS, np.arange(768, 1024))
         yield {"model": model, "train": train, "validation": validation, "name": f"rate {rate}", "epochs": epochs}
 
 
@@ -96,13 +96,13 @@ for number in sys.argv[3:]:
 def test_a_packed_job_is_small_and_has_the_same_key(cache):
     (job,) = make_jobs([0.01])
     folder, packed = training._name_folder(**job), cluster.pack(job)
-    assert len(packed) < 30_000 < IMAGES.nbytes
+    assert len(packed) < 40_000 < IMAGES.nbytes
     again = cluster.unpack(packed)
     assert training._name_folder(**again) == folder
     assert again["train"].inputs.filename == str(next((cache / "arrays").iterdir()))
     images = np.load(again["train"].inputs.filename, mmap_mode="r").reshape(IMAGES.shape)
     assert cluster.unpack(cluster.pack(images)).filename == images.filename  # a file's own array is not written again
-    np.testing.assert_array_equal(cluster.unpack(cluster.pack(images[5:2000])), images[5:2000])
+    np.testing.assert_array_equal(cluster.unpack(cluster.pack(images[5:1000])), images[5:1000])
 
 
 def test_fits_on_a_cluster_are_those_of_one_process_also_where_a_worker_dies(scheduler, cache, monkeypatch, tmp_path):
@@ -143,16 +143,16 @@ def test_features_in_parts_are_those_of_one(cache, monkeypatch):
     inputs = keras.Input((8, 8, 3))
     base = keras.Model(inputs, keras.layers.Conv2D(4, 3)(inputs))
     whole = np.array(features.extract(base, IMAGES))
-    monkeypatch.setattr(features, "PART", 640)
+    monkeypatch.setattr(features, "PART", 320)
     (cache / "features").rename(cache / "before")
     first = next(iter((cache / "before").iterdir()))
-    part = cache / "features" / f"{first.stem}-640.npy"
+    part = cache / "features" / f"{first.stem}-320.npy"
     part.parent.mkdir()
-    np.save(part, np.zeros((640, 4), np.float32))  # what an interrupted run left is not computed again
+    np.save(part, np.zeros((320, 4), np.float32))  # what an interrupted run left is not computed again
     found = features.extract(base, IMAGES)
-    np.testing.assert_array_equal(found[:640], whole[:640])
-    assert not found[640:1280].any()
-    np.testing.assert_array_equal(found[1280:], whole[1280:])
+    np.testing.assert_array_equal(found[:320], whole[:320])
+    assert not found[320:640].any()
+    np.testing.assert_array_equal(found[640:], whole[640:])
     assert [path.name for path in part.parent.iterdir()] == [first.name]
 
 
