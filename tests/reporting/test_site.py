@@ -142,16 +142,16 @@ def test_the_index_shows_everything_of_a_run(tmp_path):
     index, runs, problems = site.build_site(tmp_path)
     assert (len(runs), problems) == (1, [])
     table = site.render("runs.txt.j2", runs=runs, folder="reports").rstrip()
-    assert "smile            81.25% [79.00%, 83.00%]    70.00%    test/cascade/accuracy" in table
+    assert "smile            81.25% [79.00%, 83.00%]    70.00%\n  accuracy of the cascade on the test images, n =" in table
     assert table.endswith("\n  reports/laptop/smile/smile.html")
     words = read_words(index)
     for wanted in (
-        "smile laptop real photographs 81.25% [79.00%, 83.00%] test/cascade/accuracy, n = 1,234 70.00% 79.21% ● within",
+        "smile laptop real photographs 81.25% [79.00%, 83.00%] accuracy of the cascade on the test images",
+        "n = 1,234 70.00% 79.21% ● within",
         "A title & more smile",
         "Can a cascade of two classifiers tell a positive from a negative smile, and both from none?",
         "Profile laptop real photographs",
-        "test/cascade/accuracy 81.25% [79.00%, 83.00%]",
-        "n = 1,234, test images",
+        "accuracy of the cascade on the test images 81.25% [79.00%, 83.00%]",
         "baseline (a constant prediction): 70.00%",
         "published: 79.21% ● within a reason",
         "It is right .",
@@ -208,10 +208,10 @@ def test_every_link_leads_somewhere_and_no_page_asks_outside_or_runs_a_script(tm
 
 def test_the_headline_is_what_the_profile_expects_else_the_first_on_the_test_set(tmp_path, monkeypatch):
     write_run(tmp_path, "sample", "unknown-task")
-    assert "test/loss 0.5000 [0.4000, 0.6000]" in read_words(site.build_site(tmp_path)[0])
+    assert "loss on the test images 0.5000 [0.4000, 0.6000]" in read_words(site.build_site(tmp_path)[0])
     monkeypatch.setattr(claims, "find_headline", lambda record, verdicts: (record.metrics[0], None, None))
     words = read_words(site.build_site(tmp_path)[0])
-    assert "train/loss 0.2500 0 1 n = 1,234; lower is better" in words
+    assert "loss on the training images 0.2500 0 1 n = 1,234; lower is better" in words
 
 
 def damage(**changes):
@@ -261,8 +261,8 @@ def test_values_that_are_not_defined_are_called_so(tmp_path):
     write_run(tmp_path, "laptop", metrics=[METRICS[2] | {"interval": None}])
     write_run(tmp_path, "full", metrics=[], comparisons=[], published=[], backbone={})
     words = read_words(site.build_site(tmp_path)[0])
-    assert "test/loss not defined" in words
-    assert re.search(r"test/cascade/accuracy 81.25% 0 1 n = 1,234, test images", words)
+    assert "loss on the test images not defined" in words
+    assert re.search(r"accuracy of the cascade on the test images 81.25% 0 1 n = 1,234", words)
     assert "This run recorded no metric." in words
 
 
