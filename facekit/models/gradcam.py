@@ -34,13 +34,16 @@ def compute(model: keras.Model, images: np.ndarray, index=None, output: str = ""
     Args:
         model: any flat model that takes images alone.
         images: float or uint8 (n, height, width, 3) in 0..255.
-        index: class, one for all images or one each, shape (n,); None: the predicted one.
+        index: class, one for all images or an array (n,) of one each; None: the predicted one.
         output, layer: names of the output's layer ("": the first) and of the one whose map is taken ("": the last of 5x5).
 
     Returned is each image's map, float32 (n, height, width), its highest place 1; all 0 where nothing supports the class.
-
     Source: Selvaraju et al., Grad-CAM, https://arxiv.org/abs/1610.02391.
     """
+    if len(images) > 32:  # all at once may not fit into memory
+        parts = np.array_split(np.arange(len(images)), 1 + len(images) // 32)
+        index = [index] * len(parts) if np.ndim(index) == 0 else [np.take(index, part) for part in parts]
+        return np.concatenate([compute(model, images[p], i, output, layer) for p, i in zip(parts, index, strict=True)])
     head = model.get_layer(output) if output else next(each for each in model.layers if each.output is model.outputs[0])
     binary = head.output.shape[-1] == 1 and getattr(head, "activation", None) is keras.activations.sigmoid
     classes = 2 if binary else head.output.shape[-1]

@@ -41,8 +41,8 @@ def load_weights(model: keras.Model, name: str, source: str, alpha: float = 1.0)
             raise WeightsError(f"{path}: weights of {received}", expected=f"{expected}")
     arrays = read_weights(path, model.layers, card.get("sha256"))
     for layer in [layer for layer in model.layers if layer.weights]:
-        layer.starts_random = layer.name not in arrays
-        if not layer.starts_random:
+        layer.weights_file = path.name if layer.name in arrays else None
+        if layer.weights_file:
             layer.set_weights(arrays[layer.name])
 
 
@@ -55,16 +55,16 @@ def describe(model: keras.Model, name: str, source: str, alpha: float) -> dict:
 def describe_start(model: keras.Model, name: str) -> dict:
     """Return which layers a file left out, for the record; {} for none.
 
-    Their names are `random`; `start` says it in short, such as `ResNet50, conv1 to conv4 from the file, conv5 new`.
+    Their names are `random`; `start` says it in short, such as `ResNet50, conv1 to conv4 from resnet50.h5, conv5 new`.
     """
-    layers = [layer for layer in model.layers if hasattr(layer, "starts_random")]
-    random, known = ([layer.name for layer in layers if layer.starts_random is part] for part in (True, False))
+    starts = {layer.name: layer.weights_file for layer in model.layers if hasattr(layer, "weights_file")}
+    random, known = ([name for name, file in starts.items() if bool(file) is part] for part in (False, True))
     if not random:
         return {}
     stages = [[each.partition("_")[0] for each in names] for names in (known, random)]
     parts = [known, random] if set(stages[0]) & set(stages[1]) else stages
     old, new = (" to ".join(dict.fromkeys((names[0], names[-1]))) for names in parts)
-    return {"random": random, "start": f"{name}, {old} from the file, {new} new"}
+    return {"random": random, "start": f"{name}, {old} from {starts[known[0]]}, {new} new"}
 
 
 def _find_imagenet(model: keras.Model, name: str, alpha: float) -> Path:

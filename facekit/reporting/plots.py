@@ -86,10 +86,7 @@ def plot_gradcam(images: Sequence, maps: Sequence, captions: Sequence[str], titl
 
 
 def plot_mean_images(images: np.ndarray, labels, title: str = "The mean image of each class", *, maps=None) -> Figure:
-    """Draw the mean of the images, uint8 (n, h, w, 3), of each class, and of their Grad-CAMs, `maps` (n, h, w), if given.
-
-    A class of fewer than FEWEST images is left out, so that nobody is recognised.
-    """
+    """Draw means by class of images, uint8 (n, h, w, 3), and `maps` (n, h, w); of at least FEWEST: they show nobody."""
     means, heats, captions = [], [], []
     for name, rows in pd.Series(range(len(images))).groupby(np.asarray(labels), sort=False):
         if len(rows) >= FEWEST:

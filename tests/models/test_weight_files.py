@@ -162,7 +162,7 @@ def test_a_file_may_hold_the_first_layers_alone(state, tmp_path):
     save_file(first, tmp_path / "first.safetensors")
     model = build("ResNet18", (32, 32), weights=str(tmp_path / "first.safetensors"))
     start = describe_start(model, "ResNet18")
-    assert start["start"] == "ResNet18, conv1 to layer3 from the file, layer4 new"
+    assert start["start"] == "ResNet18, conv1 to layer3 from first.safetensors, layer4 new"
     assert len(start["random"]) == 10
     np.testing.assert_array_equal(model.get_layer("layer3_1_bn2").beta, state["layer3.1.bn2.bias"])
 

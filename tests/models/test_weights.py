@@ -111,7 +111,7 @@ def test_a_file_may_hold_the_first_layers_alone_and_the_others_start_from_the_se
         models.append(build_narrow(saved))
     assert is_same(*models)
     random = ["conv_dw_13", "conv_dw_13_bn", "conv_pw_13", "conv_pw_13_bn"]
-    start = "MobileNet, conv1 to conv_pw_12_bn from the file, conv_dw_13 to conv_pw_13_bn new"
+    start = f"MobileNet, conv1 to conv_pw_12_bn from {Path(saved).name}, conv_dw_13 to conv_pw_13_bn new"
     assert describe_start(models[0], "MobileNet") == {"random": random, "start": start}
     for layer in models[0].layers:
         if layer.weights:
@@ -181,7 +181,7 @@ def test_first_layers_of_resnet50_are_recorded(shared):
     model = build("ResNet50", (32, 32), weights=str(path))
     about = describe(model, "ResNet50", weights=str(path))["weights"]
     assert about["sha256"] == "063665c282a67dd2d5cb7615e32d190e8bed55e659cf2be99f2173b7832c068f"
-    assert about["start"] == "ResNet50, conv1 to conv4 from the file, conv5 new"
+    assert about["start"] == "ResNet50, conv1 to conv4 from resnet50_conv1_to_conv4_notop.h5, conv5 new"
     assert (len(about["random"]), about["random"][0], about["random"][-1]) == (20, "conv5_block1_1_conv", "conv5_block3_3_bn")
     with h5py.File(path) as file:
         kernel = file["conv4_block6_3_conv/conv4_block6_3_conv/kernel"][()]

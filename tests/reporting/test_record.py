@@ -269,8 +269,8 @@ def test_a_model_is_saved_for_keras_alone_with_its_card(folder):
     model.compile("adam", "mse")
     run = make_run()
     run.save_model(model, "first", classes=["a", "b"], cascade={"then": "second", "threshold": np.float64(0.4)})
-    for layer, lacks in zip(model.layers, (False, True), strict=True):  # as weights.load_weights marks them
-        layer.starts_random = lacks
+    for layer, file in zip(model.layers, ("small.h5", None), strict=True):  # as weights.load_weights marks them
+        layer.weights_file = file
     run.save_model(model, "second", classes=["c", "d"])
     card = json.loads((folder / "model" / "card.json").read_text())
     assert (card["task"], card["profile"], card["dataset"], card["kind"]) == ("smile", "laptop", "facehack", "photographs")
@@ -281,7 +281,7 @@ def test_a_model_is_saved_for_keras_alone_with_its_card(folder):
         ["a", "b"],
     )
     assert "start" not in first
-    assert card["models"]["second"]["start"] == "MobileNet, flatten from the file, dense new"
+    assert card["models"]["second"]["start"] == "MobileNet, flatten from small.h5, dense new"
     assert first["cascade"] == {"then": "second", "threshold": 0.4} and len(first["sha256"]) == 64
     opened = keras.models.load_model(folder / "model" / "first.keras", safe_mode=True)
     assert not opened.compiled
