@@ -213,16 +213,7 @@ def test_the_sample_report_is_executed_compares_something_and_is_of_the_notebook
     assert not tables.list_stale_cells(path, reference), f"make {path.stem} runs it again"
 
 
-# Reports on real images take hours; README.md says of these that they are of an earlier version of their notebook.
-OLDER = ()
-
-
-def mark_older(path: Path):
-    older = pytest.mark.xfail(reason="made by an earlier version of the notebook", strict=True)
-    return pytest.param(path, marks=[older] if path.stem in OLDER else [], id=path.stem)
-
-
-@pytest.mark.parametrize("path", [mark_older(path) for path in sorted((ROOT / "reports" / "laptop").glob("[!.]*/*.ipynb"))])
+@pytest.mark.parametrize("path", sorted((ROOT / "reports" / "laptop").glob("[!.]*/*.ipynb")), ids=lambda path: path.stem)
 def test_a_laptop_report_is_of_the_notebook_as_it_is(path):
     assert not tables.list_stale_cells(ROOT / "notebooks" / path.name, path), f"make {path.stem} PROFILE=laptop"
 

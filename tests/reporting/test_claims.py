@@ -289,8 +289,6 @@ def test_a_run_on_photographs_measures_what_the_register_names(path):
     record = read_record(path)
     if record.data["kind"] != "photographs":
         pytest.skip("a run on synthetic data is not judged")
-    if "average_flips" in record.parameters:
-        pytest.skip("a run of an earlier notebook")
     named = {claim.reproduced for claim in read_experiment(record.task).claims} - {None}
     assert not named - set(index_values(record)) - WHERE_LEARNT
 
