@@ -86,7 +86,7 @@ def plot_gradcam(images: Sequence, maps: Sequence, captions: Sequence[str], titl
 
 
 def plot_mean_images(images: np.ndarray, labels, title: str = "The mean image of each class", *, maps=None) -> Figure:
-    """Draw means by class of images, uint8 (n, h, w, 3), and `maps` (n, h, w); of at least FEWEST: they show nobody."""
+    """Draw the mean image, uint8 (n, h, w, 3), and mean Grad-CAM, `maps` (n, h, w), of each class of FEWEST images or more."""
     means, heats, captions = [], [], []
     for name, rows in pd.Series(range(len(images))).groupby(np.asarray(labels), sort=False):
         if len(rows) >= FEWEST:
