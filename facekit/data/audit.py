@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 from filelock import FileLock
 from PIL import Image
+from pydantic import TypeAdapter
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
@@ -24,6 +25,7 @@ from facekit.paths import build_key, cache_folder, read_cached, write_text
 NEAR = 2  # differing bits of 64 up to which two images count as the same scene
 NAMED = 20  # audit_splits names so many of each kind; the counts are of all
 SPLITS = ("train", "validation", "test")
+KEPT = TypeAdapter(dict[object, tuple[int, int, str, int]])  # path (any name) -> its file's size, change, digest and phash
 
 
 def hash_images(root: str | Path, paths: Sequence[str]) -> pd.DataFrame:
@@ -32,10 +34,10 @@ def hash_images(root: str | Path, paths: Sequence[str]) -> pd.DataFrame:
     Returns a row for each of `paths`, which are relative to `root`: path, digest (sha256 of the file, 64 hex digits) and phash
     (uint64). ImageError: the first file that is no image, or is broken.
     """
-    root, states = Path(root), {path: state for path, *state in read_states(root, paths)}
+    root, states = Path(root), {path: tuple(state) for path, *state in read_states(root, paths)}
     file = cache_folder("hashes") / f"{DECODER_VERSION}-{build_key(root=str(root.resolve()))}.json"
     with FileLock(file.with_suffix(".lock")):
-        known = read_cached(file, lambda file: {path: _check(*row) for path, row in json.loads(file.read_text()).items()}) or {}
+        known = read_cached(file, lambda file: KEPT.validate_python(json.loads(file.read_text()))) or {}
         missing = [path for path, state in states.items() if path not in known or known[path][:2] != state]
         if missing:
             rows = map_threads(lambda path: _hash(root / path), missing, "hashing images")
@@ -81,8 +83,8 @@ def audit_splits(table: pd.DataFrame, hashes: pd.DataFrame, target: str) -> dict
     Returned are plain numbers, fit for JSON: images (rows); duplicate_groups (groups of byte-identical files); duplicate_images
     (files in them); conflicting_labels (such groups with two values of `target`); cross_split_duplicates (such groups in two
     splits or more); cross_split_near_duplicates (images of a later split with one of an earlier split within NEAR bits, equal
-    ones included); cross_split_identities (values of `group` in two splits or more); named (for each kind the first NAMED, as
-    lists of paths; for identities, the values of `group`).
+    ones included); cross_split_groups (values of `group`, people where they are known, in two splits or more); named (for each
+    kind the first NAMED, as lists of paths; of groups, their values).
 
     Args:
         table: columns path, split (one of SPLITS, or empty for none; else DataError), group, and the target's.
@@ -96,7 +98,7 @@ def audit_splits(table: pd.DataFrame, hashes: pd.DataFrame, target: str) -> dict
     named = {
         "cross_split_duplicates": [list(rows.path) for _, rows in equal if rows.split[rows.split != ""].nunique() > 1],
         "cross_split_near_duplicates": _name_near(split),
-        "cross_split_identities": splits_of_group.index[splits_of_group > 1].tolist(),
+        "cross_split_groups": splits_of_group.index[splits_of_group > 1].tolist(),
         "conflicting_labels": [list(rows.path) for _, rows in equal if rows[target].nunique() > 1],
     }
     counts = {"images": len(table), "duplicate_groups": equal.ngroups, "duplicate_images": int(equal.size().sum())}
@@ -111,18 +113,14 @@ def digest(table: pd.DataFrame, hashes: pd.DataFrame) -> dict[str, str]:
     return {name: hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest() for name, text in texts.items()}
 
 
-def _hash(path: Path) -> list:
+def _hash(path: Path) -> tuple:
     content = read_bytes(path)
     image = decode_image(content, path)
     height, width = image.shape[:2]
     if height * width > LARGE:  # whose copies would take too much memory
         image = resize_image(image, (height // 4, width // 4))
     bits = np.packbits(imagehash.phash(Image.fromarray(image)).hash)
-    return [hashlib.sha256(content).hexdigest(), int(bits.view(">u8")[0])]
-
-
-def _check(size: int, changed: int, digest: str, phash: int) -> list:
-    return [size, changed, str(digest), int(phash)]
+    return hashlib.sha256(content).hexdigest(), int(bits.view(">u8")[0])
 
 
 def _join(table: pd.DataFrame, hashes: pd.DataFrame) -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""A look inside a network: its first filters, its feature maps, and what drove a prediction (Grad-CAM)."""
+"""A look inside a network: what drove a prediction (Grad-CAM)."""
 
 import cv2
 import keras
@@ -6,23 +6,6 @@ import numpy as np
 import tensorflow as tf
 
 from facekit.errors import ParameterError
-
-
-def read_filters(model: keras.Model) -> np.ndarray:
-    """Return the filters of the first convolution as float32 (filters, height, width, 3), each stretched to 0..1."""
-    first = next((layer for layer in model.layers if isinstance(layer, keras.layers.Conv2D)), None)
-    if first is None:
-        raise ParameterError(f"model {model.name}: no convolution", expected="a model with a backbone")
-    filters = np.moveaxis(first.kernel.numpy().astype(np.float32), -1, 0)
-    low = filters.min(axis=(1, 2, 3), keepdims=True)
-    span = filters.max(axis=(1, 2, 3), keepdims=True) - low
-    return (filters - low) / np.where(span > 0, span, 1)
-
-
-def read_activations(model: keras.Model, images: np.ndarray, layers: list[str]) -> dict[str, np.ndarray]:
-    """Return the outputs of some layers for a few images: layer name -> float32 array (n, ...)."""
-    reader = keras.Model(model.inputs[0], {name: model.get_layer(name).output for name in layers})
-    return {name: np.asarray(values, np.float32) for name, values in reader.predict_on_batch(images).items()}
 
 
 def compute(model: keras.Model, images: np.ndarray, index=None, output: str = "", layer: str = "") -> np.ndarray:
@@ -50,8 +33,8 @@ def compute(model: keras.Model, images: np.ndarray, index=None, output: str = ""
     if index is not None and np.size(index) and not 0 <= np.min(index) <= np.max(index) < classes:
         raise ParameterError(f"output {head.name}: class {np.min(index)} to {np.max(index)}", expected=f"0 to {classes - 1}")
     maps = [each.output for each in model.layers if isinstance(each.output, keras.KerasTensor) and each.output.ndim == 4]
-    fine = [each for each in maps if min(each.shape[1:3]) >= 5] or maps
-    reader = keras.Model(model.inputs[0], [model.get_layer(layer).output if layer else fine[-1], head.input])
+    shown = model.get_layer(layer).output if layer else ([each for each in maps if min(each.shape[1:3]) >= 5] or maps)[-1]
+    reader = keras.Model(model.inputs[0], [shown, head.input])
     pixels = tf.convert_to_tensor(images, tf.float32)
     with tf.GradientTape() as tape:
         # Watched from the images on, because the tape follows nothing through a frozen backbone by itself.
@@ -66,7 +49,10 @@ def compute(model: keras.Model, images: np.ndarray, index=None, output: str = ""
         score = tf.gather(scores, chosen, axis=1, batch_dims=1)
     weights = tf.reduce_mean(tf.cast(tape.gradient(score, features), tf.float32), axis=(1, 2), keepdims=True)
     heat = tf.nn.relu(tf.reduce_sum(weights * tf.cast(features, tf.float32), axis=-1)).numpy()
-    heat = np.array([cv2.resize(each, images.shape[2:0:-1]) for each in heat])
+    step, first = _locate(model, shown)
+    to_map = np.column_stack([np.diag(1 / step), -first / step])
+    options = {"flags": cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, "borderMode": cv2.BORDER_REPLICATE}
+    heat = np.array([cv2.warpAffine(each, to_map, images.shape[2:0:-1], **options) for each in heat])
     return heat / np.maximum(heat.max(axis=(1, 2), keepdims=True), np.finfo(np.float32).tiny)
 
 
@@ -79,3 +65,22 @@ def overlay(image: np.ndarray, heat: np.ndarray) -> np.ndarray:
     # What lies outside the image does not end the bright place, so there is no line along the image's edge.
     laid[most > cv2.erode(most, np.ones((3, 3), np.uint8))] = 255
     return laid
+
+
+def _locate(model: keras.Model, shown: keras.KerasTensor) -> tuple[np.ndarray, np.ndarray]:
+    """Return how far apart the places of a map are, and where the first one's centre lies, in pixels (x, y) of the image.
+
+    A map that is only enlarged lies up to half a step beside its image: MobileNet's strides pad at the right and below alone.
+    """
+    found = {id(model.inputs[0]): (np.ones(2), np.zeros(2))}
+    for layer in model.layers:
+        if before := [each for each in keras.tree.flatten(layer.input) if id(each) in found]:
+            step, first = found[id(before[0])]
+            size = np.array(getattr(layer, "kernel_size", getattr(layer, "pool_size", (1, 1))))
+            stride, padded = np.array(getattr(layer, "strides", (1, 1))), 0
+            if (padding := getattr(layer, "padding", "valid")) == "same":
+                padded = np.maximum(size - 1 - (np.array(before[0].shape[1:3]) - 1) % stride, 0) // 2
+            elif padding != "valid":  # ZeroPadding2D
+                padded = np.array(padding)[:, 0]
+            found[id(layer.output)] = step * stride[::-1], first + step * ((size - 1) / 2 - padded)[::-1]
+    return found[id(shown)]

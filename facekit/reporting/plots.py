@@ -80,7 +80,7 @@ def plot_gradcam(images: Sequence, maps: Sequence, captions: Sequence[str], titl
         shown = panel.imshow(heat, cmap="magma", vmin=0, vmax=1, alpha=0.55)
         if line and heat.min() < 0.5 < heat.max():
             panel.contour(heat, levels=[0.5], colors="white", linewidths=1.2)
-    figure.colorbar(shown, ax=figure.axes, shrink=0.5, ticks=[0, 0.5, 1], label="influence (1: maximum of the image)")
+    figure.colorbar(shown, ax=figure.axes, shrink=0.5, ticks=[0, 0.5, 1], label="influence (1: each image's maximum)")
     figure.set_size_inches(figure.get_size_inches() + [0.8, -0.4])  # room for the bar, none for captions of the upper row
     return figure
 
@@ -99,8 +99,10 @@ def plot_mean_images(images: np.ndarray, labels, title: str = "The mean image of
     return figure
 
 
-def plot_filters(filters: np.ndarray, title: str = "The filters of the first convolution") -> Figure:
-    """Draw filters, (n, h, w, 3) in 0..1, as small colour images; they show no face."""
+def plot_filters(kernel: np.ndarray, title: str = "Filters of the first convolution") -> Figure:
+    """Draw a convolution's filters, (h, w, 3, n), as small colour images, each in its own range; they show no face."""
+    low, high = kernel.min(axis=(0, 1, 2)), kernel.max(axis=(0, 1, 2))
+    filters = np.moveaxis((kernel - low) / np.where(high > low, high - low, 1), -1, 0)
     return _draw_grid(255 * filters, [""] * len(filters), title, 16, 0.55)
 
 
@@ -108,7 +110,7 @@ def plot_history(history: pd.DataFrame, title: str = "Loss and accuracy by epoch
     """Draw training and validation loss and accuracy by epoch, a row of panels per `stage`, and the epoch kept (`best`)."""
     stages = history.groupby("stage", sort=False)
     measures = ["loss", *(name for name in history if name.endswith("accuracy") and not name.startswith("val_"))]
-    figure, panels = open_figure(4.7 * len(measures), 2.9 * len(stages) + 0.7, len(stages), len(measures))
+    figure, panels = open_figure(4.7 * len(measures), 2.9 * len(stages) + 0.7, len(stages), len(measures), sharey="col")
     cells = [(*stage, measure) for stage in stages for measure in measures]
     for panel, (stage, table, measure) in zip(panels, cells, strict=True):
         for number, (label, column) in enumerate({"training": measure, "validation": f"val_{measure}"}.items()):
@@ -117,7 +119,7 @@ def plot_history(history: pd.DataFrame, title: str = "Loss and accuracy by epoch
         for kept in table.loc[table["best"], "epoch"]:
             panel.axvline(kept, color="#777777", linewidth=6, alpha=0.25, label="epoch kept")
         name = "accuracy" if len(measures) == 2 and measure != "loss" else measure.replace("_", " ")
-        panel.set(title=f"{stage}: {name}", xlabel="epoch", ylabel=name.split()[-1])
+        panel.set(title=textwrap.fill(f"{stage}: {name}", 44), xlabel="epoch", ylabel=name.split()[-1])
         panel.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     return finish_figure(figure, title, panels)
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from pydantic import TypeAdapter
 
 from facekit.data.readers.popularity import Truth
 from facekit.data.readers.selfie import ATTRIBUTES
@@ -119,7 +120,7 @@ def plant_popularity(source: str | os.PathLike, target: str | os.PathLike, *, se
         "ceiling": ceiling,
         "images": len(rows),
         "source": {"dataset": "celeba", "kind": celeba.kind, "table": _digest(rows)},
-        "popularity": formula.to_dict(),
+        "popularity": TypeAdapter(Truth).dump_python(formula, mode="json"),
         "columns": {"mapped": {name: list(pair) for name, pair in MAPPED.items()}, "never": list(NEVER), "drawn": DRAWN},
     }
     return write_folder(

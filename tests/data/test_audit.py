@@ -194,12 +194,12 @@ def test_the_audit_counts_and_names():
         "duplicate_images": 5,
         "cross_split_duplicates": 1,
         "cross_split_near_duplicates": 3,
-        "cross_split_identities": 1,
+        "cross_split_groups": 1,
         "conflicting_labels": 1,
         "named": {
             "cross_split_duplicates": [["0.jpg", "3.jpg", "6.jpg"]],
             "cross_split_near_duplicates": [["7.jpg", "1.jpg"], ["3.jpg", "0.jpg"], ["4.jpg", "1.jpg"]],
-            "cross_split_identities": ["bea"],
+            "cross_split_groups": ["bea"],
             "conflicting_labels": [["2.jpg", "5.jpg"]],
         },
     }
@@ -210,13 +210,13 @@ def test_the_audit_of_a_fair_split_finds_nothing():
     table, hashes = make_table()
     fair = table.iloc[[0, 1, 2]].assign(split=["train", "validation", "test"], group=[0, 1, 2]).reset_index(drop=True)
     found = audit_splits(fair, hashes, "label")
-    assert {kind: found[kind] for kind in ("cross_split_near_duplicates", "cross_split_identities")} == {
+    assert {kind: found[kind] for kind in ("cross_split_near_duplicates", "cross_split_groups")} == {
         "cross_split_near_duplicates": 0,
-        "cross_split_identities": 0,
+        "cross_split_groups": 0,
     }
     assert (found["cross_split_duplicates"], found["conflicting_labels"]) == (0, 0)
     numbered = fair.assign(group=[7, 7, 8])
-    assert json.dumps(audit_splits(numbered, hashes, "label")["named"]["cross_split_identities"]) == "[7]"
+    assert json.dumps(audit_splits(numbered, hashes, "label")["named"]["cross_split_groups"]) == "[7]"
 
 
 def test_the_audit_lists_twenty_and_counts_all():
@@ -275,7 +275,7 @@ def test_the_official_split_of_facehack_has_near_duplicates(shared):
         "duplicate_images": 4,
         "cross_split_duplicates": 0,
         "cross_split_near_duplicates": 17,
-        "cross_split_identities": 0,
+        "cross_split_groups": 0,
         "conflicting_labels": 0,
     }
     assert len(named["cross_split_near_duplicates"]) == 17

@@ -1,12 +1,13 @@
-"""A look inside: filters, feature maps, and Grad-CAM on a network whose answer is known by hand."""
+"""Grad-CAM on a network whose answer is known by hand, and where its map lies on the image."""
 
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from facekit.errors import ParameterError
 from facekit.models.backbones import build
-from facekit.models.gradcam import compute, overlay, read_activations, read_filters
+from facekit.models.gradcam import _locate, compute, overlay
 
 
 def make_model(units, activation, kernel):
@@ -79,9 +80,8 @@ def test_unknown_output_class_and_layer_are_refused(images):
     model = make_model(1, "sigmoid", [[1], [0], [0]])
     with pytest.raises(ParameterError, match="output head: class 2 to 2; expected 0 to 1"):
         compute(model, images, 2)
-    for call in (lambda: compute(model, images, output="smile"), lambda: read_activations(model, images, ["smile"])):
-        with pytest.raises(ValueError, match="No such layer: smile. Existing layers are"):
-            call()
+    with pytest.raises(ValueError, match="No such layer: smile. Existing layers are"):
+        compute(model, images, output="smile")
 
 
 def test_an_activation_behind_the_head_and_another_layers_map(images):
@@ -90,6 +90,48 @@ def test_an_activation_behind_the_head_and_another_layers_map(images):
     wrapped = keras.Model(model.input, softmax)
     np.testing.assert_array_equal(compute(wrapped, images, 0, output="smile"), compute(model, images, 0))
     assert compute(wrapped, images, 1, layer="colours")[0, 0, 5] == 1
+
+
+LAYERS = {"MobileNet": "conv_pw_7_relu", "ResNet50": "conv3_block2_out", "DenseNet121": "pool3_conv", "InceptionV3": "mixed3"}
+
+
+@pytest.mark.parametrize(("name", "layer"), LAYERS.items())
+def test_a_map_lies_on_the_pixels_that_it_was_made_of(name, layer, size=331):
+    built = getattr(keras.applications, name)(weights=None, include_top=False, input_shape=(size, size, 3))
+
+    def smooth(layer):  # a maximum of equal values would take the first, which says nothing about where they are
+        kind = keras.layers.AveragePooling2D if isinstance(layer, keras.layers.MaxPooling2D) else type(layer)
+        return kind.from_config(layer.get_config())
+
+    model = keras.models.clone_model(built, clone_function=smooth)
+    for weight in (weight for weight in model.weights if "kernel" in weight.name):
+        weight.assign(np.full(weight.shape, 1 / np.prod(weight.shape[:3])))
+    shown = model.get_layer(layer).output
+    step, first = _locate(model, shown)
+    pixels, place = tf.ones((1, size, size, 3)), np.array([shown.shape[2] // 2, shown.shape[1] // 2 - 1])
+    with tf.GradientTape() as tape:
+        tape.watch(pixels)
+        value = tf.reduce_sum(keras.Model(model.inputs[0], shown)(pixels, training=False)[0, place[1], place[0]])
+    share = tape.gradient(value, pixels).numpy()[0].sum(axis=2, dtype=float)
+    middle = [(share.sum(axis=axis) * np.arange(size)).sum() / share.sum() for axis in (0, 1)]
+    np.testing.assert_allclose(first + step * place, middle, atol=0.01)
+
+
+def test_a_bright_pixel_is_found_through_strides_that_pad_on_one_side():
+    images = x = keras.Input((48, 64, 3))
+    for side in ("same", ((0, 1), (0, 1)), "same"):
+        x = x if side == "same" else keras.layers.ZeroPadding2D(side)(x)
+        x = keras.layers.Conv2D(1, 3, strides=2, padding="same" if side == "same" else "valid", use_bias=False)(x)
+    model = keras.Model(images, keras.layers.Dense(2, "softmax", name="head")(keras.layers.GlobalAveragePooling2D()(x)))
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.Conv2D):  # each passes on the pixel in its middle alone
+            layer.kernel.assign(np.pad(np.ones((1, 1, *layer.kernel.shape[2:])), ((1, 1), (1, 1), (0, 0), (0, 0))))
+    model.get_layer("head").set_weights([np.array([[1.0, 0.0]]), np.zeros(2)])
+    image = np.zeros((1, 48, 64, 3), np.float32)
+    image[0, 15, 31] = 9
+    heat = compute(model, image, 0)[0]
+    assert np.argwhere(heat == 1).tolist() == [[15, 31]]
+    assert (heat[11, 31], heat[15, 27]) == (0.5, 0.5)
 
 
 @pytest.fixture(scope="module")
@@ -136,14 +178,3 @@ def test_overlay_is_the_grey_image_below_the_map_with_a_line_at_one_half():
     white = (laid == 255).all(axis=2)
     assert np.unique(np.nonzero(white)[0]).tolist() == [19]
     assert white[19].all()
-
-
-def test_filters_and_feature_maps(network):
-    filters = read_filters(network)
-    assert filters.shape == (8, 3, 3, 3)
-    assert filters.min(axis=(1, 2, 3)).tolist() == [0] * 8
-    assert filters.max(axis=(1, 2, 3)).tolist() == [1] * 8
-    kernel = network.get_layer("conv1").kernel.numpy()
-    assert filters[5].argmax() == kernel[..., 5].argmax()
-    maps = read_activations(network, np.zeros((5, 64, 96, 3), np.float32), ["conv1_relu", "smile"])
-    assert {name: values.shape for name, values in maps.items()} == {"conv1_relu": (5, 32, 48, 8), "smile": (5, 2)}

@@ -50,7 +50,7 @@ FIGURES = {
     "augmentation": lambda: plots.plot_augmentation(IMAGES[0], [IMAGES[0] * 1.0] * 10, "Ten versions"),
     "gradcam": lambda: plots.plot_gradcam(IMAGES[:1], np.linspace(0, 1, 768).reshape(1, 24, 32), ["smile"], "Where"),
     "mean images": lambda: plots.plot_mean_images(np.tile(IMAGES, (40, 1, 1, 1)), ["calm", "happy"] * 100),
-    "filters": lambda: plots.plot_filters(np.random.default_rng(0).random((20, 3, 3, 3))),
+    "filters": lambda: plots.plot_filters(np.random.default_rng(0).random((3, 3, 3, 20))),
     "history": lambda: plots.plot_history(HISTORY),
     "confusion": lambda: plots.plot_confusion(np.array([[90, 7, 3], [5, 4, 1], [0, 0, 0]]), CLASSES),
     "calibration": draw_calibration,

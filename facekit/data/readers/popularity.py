@@ -6,7 +6,6 @@ from typing import Literal
 
 import numpy as np
 import pandas as pd
-from pydantic import TypeAdapter
 
 from facekit.data.manifests import validate
 from facekit.data.readers.selfie import ATTRIBUTES
@@ -44,10 +43,6 @@ class Truth:
             effects[a] += weight * table[b].mean()
             effects[b] += weight * table[a].mean()
         return effects
-
-    def to_dict(self) -> dict:
-        """Return the formula as facekit.json and metrics.json hold it."""
-        return TypeAdapter(Truth).dump_python(self, mode="json")
 
 
 def read_truth(root: str | os.PathLike) -> Truth | None:

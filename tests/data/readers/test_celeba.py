@@ -127,8 +127,8 @@ def test_a_person_in_two_official_splits_is_counted(celeba):
     table = read_dataset("celeba", celeba).table
     assert table["split"].tolist() == ["train", "validation", "test"]  # the partition stays as published
     found = audit_splits(table, hash_images(celeba, table["path"]), target="Male")
-    assert found["cross_split_identities"] == 1
-    assert found["named"]["cross_split_identities"] == [1]
+    assert found["cross_split_groups"] == 1
+    assert found["named"]["cross_split_groups"] == [1]
 
 
 @pytest.mark.parametrize("value", ["0", "2", "yes", "1.0", ""])
