@@ -122,7 +122,7 @@ def judge(claim: Claim, measured: Metric | None, *, kind: str, remark: str = "")
     for applies, why in (
         (claim.reproduced is None and not claim.report_error, claim.why),
         (claim.reproduced is not None and kind != "photographs", KINDS.get(kind, kind)),
-        (claim.reproduced is not None and measured is None, "not measured in this run"),
+        (claim.reproduced is not None and measured is None, "; ".join(filter(None, ["not measured in this run", claim.why]))),
         (measured is not None and measured.value is None, "not defined on these rows"),
         (not claim.comparable, claim.why),
     ):
