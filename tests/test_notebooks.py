@@ -156,7 +156,7 @@ def test_smile_on_real_photos_shows_no_face_and_no_label(shared, tmp_path, run_h
 
 def test_age_on_real_photos_shows_no_face_and_writes_the_contest_file(shared, tmp_path, run_here):
     data = take_rows(shared / "data" / "indian_actors", tmp_path / "data", train=201, test=61)
-    settings = SMALL | {"data": data, "other_weights": "none", "networks": 1, "own_photos": str(shared / "data" / "selfies")}
+    settings = SMALL | {"data": data, "other_weights": "none", "own_photos": str(shared / "data" / "selfies")}
     settings |= {"cnn_epochs": 1, "autoencoder_epochs": 1, "short_epochs": 1, "input_size": 48, "clusters": 6}
     folder = run_here("age", "laptop", settings)
     record = read_metrics(folder)

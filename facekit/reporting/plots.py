@@ -101,8 +101,8 @@ def plot_mean_images(images: np.ndarray, labels, title: str = "The mean image of
 
 def plot_filters(kernel: np.ndarray, title: str = "Filters of the first convolution") -> Figure:
     """Draw a convolution's filters, (h, w, 3, n), as small colour images, each in its own range; they show no face."""
-    low, high = kernel.min(axis=(0, 1, 2)), kernel.max(axis=(0, 1, 2))
-    filters = np.moveaxis((kernel - low) / np.where(high > low, high - low, 1), -1, 0)
+    low, span = kernel.min(axis=(0, 1, 2)), np.ptp(kernel, axis=(0, 1, 2))
+    filters = np.moveaxis((kernel - low) / np.where(span > 0, span, 1), -1, 0)
     return _draw_grid(255 * filters, [""] * len(filters), title, 16, 0.55)
 
 

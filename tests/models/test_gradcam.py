@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 
 from facekit.errors import ParameterError
+from facekit.models import gradcam
 from facekit.models.backbones import build
 from facekit.models.gradcam import _locate, compute, overlay
 
@@ -84,54 +85,63 @@ def test_unknown_output_class_and_layer_are_refused(images):
         compute(model, images, output="smile")
 
 
-def test_an_activation_behind_the_head_and_another_layers_map(images):
+def test_an_activation_behind_the_head(images):
     model = make_model(2, None, [[1, 0], [0, 1], [0, 0]])
     softmax = keras.layers.Activation("softmax", name="smile")(model.get_layer("head").output)
     wrapped = keras.Model(model.input, softmax)
     np.testing.assert_array_equal(compute(wrapped, images, 0, output="smile"), compute(model, images, 0))
-    assert compute(wrapped, images, 1, layer="colours")[0, 0, 5] == 1
 
 
-LAYERS = {"MobileNet": "conv_pw_7_relu", "ResNet50": "conv3_block2_out", "DenseNet121": "pool3_conv", "InceptionV3": "mixed3"}
+LAYERS = {"MobileNet": "conv_pw_7_relu", "ResNet18": "layer3_1_relu2", "ResNet50": "conv3_block2_out"}
+LAYERS |= {"DenseNet121": "pool3_conv", "InceptionV3": "mixed3"}
 
 
 @pytest.mark.parametrize(("name", "layer"), LAYERS.items())
-def test_a_map_lies_on_the_pixels_that_it_was_made_of(name, layer, size=331):
-    built = getattr(keras.applications, name)(weights=None, include_top=False, input_shape=(size, size, 3))
-
-    def smooth(layer):  # a maximum of equal values would take the first, which says nothing about where they are
-        kind = keras.layers.AveragePooling2D if isinstance(layer, keras.layers.MaxPooling2D) else type(layer)
-        return kind.from_config(layer.get_config())
-
-    model = keras.models.clone_model(built, clone_function=smooth)
+def test_a_map_lies_on_the_pixels_that_it_was_made_of(name, layer, monkeypatch, size=331):
+    for module in ("keras.layers", "keras.src.layers"):  # a maximum of equal values would take the first
+        monkeypatch.setattr(f"{module}.MaxPooling2D", keras.layers.AveragePooling2D)
+    model = build(name, (size, size), weights="none")
     for weight in (weight for weight in model.weights if "kernel" in weight.name):
         weight.assign(np.full(weight.shape, 1 / np.prod(weight.shape[:3])))
     shown = model.get_layer(layer).output
-    step, first = _locate(model, shown)
-    pixels, place = tf.ones((1, size, size, 3)), np.array([shown.shape[2] // 2, shown.shape[1] // 2 - 1])
+    reader = keras.Model(model.inputs[0], shown)
+    step, first = _locate(reader, shown)
+    pixels, place = tf.fill((1, size, size, 3), 255.0), np.array([shown.shape[2] // 2, shown.shape[1] // 2 - 1])
     with tf.GradientTape() as tape:
         tape.watch(pixels)
-        value = tf.reduce_sum(keras.Model(model.inputs[0], shown)(pixels, training=False)[0, place[1], place[0]])
+        value = tf.reduce_sum(reader(pixels, training=False)[0, place[1], place[0]])
     share = tape.gradient(value, pixels).numpy()[0].sum(axis=2, dtype=float)
     middle = [(share.sum(axis=axis) * np.arange(size)).sum() / share.sum() for axis in (0, 1)]
     np.testing.assert_allclose(first + step * place, middle, atol=0.01)
 
 
+CHOSEN = [("MobileNet", "conv_pw_11_relu"), ("ResNet50", "conv4_block6_out"), ("InceptionV3", "mixed2")]
+
+
+@pytest.mark.parametrize(("name", "layer"), CHOSEN)
+def test_the_map_has_no_padding_around_it_and_all_branches_of_a_block(name, layer, monkeypatch):
+    x = keras.layers.GlobalAveragePooling2D()((base := build(name, (96, 128), weights="none")).output)
+    model, chosen = keras.Model(base.input, keras.layers.Dense(2, "softmax")(x)), []
+    monkeypatch.setattr(gradcam, "_locate", lambda reader, shown: chosen.append(shown) or _locate(reader, shown))
+    compute(model, np.random.default_rng(0).integers(0, 256, (1, 96, 128, 3), dtype=np.uint8), 1)
+    assert chosen[0] is model.get_layer(layer).output
+
+
 def test_a_bright_pixel_is_found_through_strides_that_pad_on_one_side():
-    images = x = keras.Input((48, 64, 3))
+    images = x = keras.Input((49, 64, 3))
     for side in ("same", ((0, 1), (0, 1)), "same"):
         x = x if side == "same" else keras.layers.ZeroPadding2D(side)(x)
-        x = keras.layers.Conv2D(1, 3, strides=2, padding="same" if side == "same" else "valid", use_bias=False)(x)
+        x = keras.layers.Conv2D(3, 3, strides=2, padding="same" if side == "same" else "valid", use_bias=False)(x)
     model = keras.Model(images, keras.layers.Dense(2, "softmax", name="head")(keras.layers.GlobalAveragePooling2D()(x)))
     for layer in model.layers:
         if isinstance(layer, keras.layers.Conv2D):  # each passes on the pixel in its middle alone
             layer.kernel.assign(np.pad(np.ones((1, 1, *layer.kernel.shape[2:])), ((1, 1), (1, 1), (0, 0), (0, 0))))
-    model.get_layer("head").set_weights([np.array([[1.0, 0.0]]), np.zeros(2)])
-    image = np.zeros((1, 48, 64, 3), np.float32)
-    image[0, 15, 31] = 9
+    model.get_layer("head").set_weights([np.array([[1.0, 0.0]] * 3), np.zeros(2)])
+    image = np.zeros((1, 49, 64, 3), np.float32)
+    image[0, 14, 31] = 9
     heat = compute(model, image, 0)[0]
-    assert np.argwhere(heat == 1).tolist() == [[15, 31]]
-    assert (heat[11, 31], heat[15, 27]) == (0.5, 0.5)
+    assert np.argwhere(heat == 1).tolist() == [[14, 31]]
+    assert (heat[10, 31], heat[14, 27]) == (0.5, 0.5)
 
 
 @pytest.fixture(scope="module")
@@ -162,8 +172,8 @@ def test_shuffled_weights_give_another_map(network):
     other = keras.models.clone_model(network)
     random = np.random.default_rng(1)
     other.set_weights([random.permutation(weight.ravel()).reshape(weight.shape) for weight in network.get_weights()])
-    learnt, shuffled = (compute(model, images, 1, output="smile").reshape(3, -1) for model in (network, other))
-    assert all(np.corrcoef(a, b)[0, 1] < 0.9 for a, b in zip(learnt, shuffled, strict=True))
+    learnt, shuffled = (compute(model, images, 1, output="smile") for model in (network, other))
+    assert (np.abs(learnt - shuffled).mean(axis=(1, 2)) > 0.05).all()
 
 
 def test_overlay_is_the_grey_image_below_the_map_with_a_line_at_one_half():

@@ -164,6 +164,7 @@ def test_a_value_without_an_interval_gets_no_verdict():
         ({}, measure(0.8, (0.7, 0.9)), "synthetic", "synthetic images"),
         ({}, measure(0.8, (0.7, 0.9)), "planted", "semi-synthetic popularity"),
         ({}, None, "photographs", "not measured in this run"),
+        ({"why": "a tie"}, None, "photographs", "not measured in this run; a tie"),
         ({}, measure(None, None), "photographs", "not defined on these rows"),
         ({"reproduced": None, "why": "a plot"}, None, "photographs", "a plot"),
         ({"comparable": False, "why": "unknown scale"}, measure(0.8, (0.7, 0.9)), "photographs", "unknown scale"),
