@@ -128,7 +128,7 @@ def test_the_box_has_question_answer_values_and_time():
         "|  | Published | Ours | 95 % interval | Baseline |\n"
         "| --- | --- | --- | --- | --- |\n"
         "| accuracy of the cascade on the test images, n = 1,611 | 79.0% | 83.0% | 81.0% to 85.0% | 70.0% |\n\n"
-        "Profile laptop, 2 min."
+        "Profile laptop, real photographs, 2 min."
     )
 
 
